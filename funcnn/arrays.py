@@ -1,0 +1,85 @@
+"""One source for two array libraries: which namespace an array belongs to, and the checks at a layer's entrance.
+
+Checks look at types, shapes and dtypes only, so they also run while JAX traces, and cost nothing in the compiled program.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array: TypeAlias = Any
+"""A NumPy array, a JAX array or a tracer; which of them, only the run knows."""
+
+PyTree: TypeAlias = Any
+"""Nested tuples and dicts of arrays."""
+
+
+def namespace(*arrays: Array) -> Any:
+    """The array library of `arrays`: JAX as soon as one of them is JAX's, else NumPy."""
+    return jnp if any(isinstance(a, jax.Array) for a in arrays) else np
+
+
+def to_numpy(tree: PyTree, dtype: Any = None) -> PyTree:
+    """`tree` with every JAX array as a NumPy array, floating-point ones as `dtype` where it is given.
+
+    Random keys stay as they are: they come from `jax.random` on either path.
+    """
+
+    def convert(a: Array) -> Array:
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            return a
+        return np.asarray(a, dtype if jnp.issubdtype(a.dtype, jnp.inexact) else None)
+
+    return jax.tree.map(convert, tree)
+
+
+def check_shape(name: str, what: str, shape: Sequence[int], expected: Sequence[int | str], hint: str = "") -> None:
+    """Raise unless `shape` is as `expected`: a number stands for itself, a letter for any size, "..." for any axes."""
+    if not _fits(tuple(shape), tuple(expected)):
+        pattern = "(" + ", ".join(map(str, expected)) + ("," if len(expected) == 1 else "") + ")"
+        raise ValueError(f"{name}: expected {what} of shape {pattern}, got {tuple(shape)}" + (f"; {hint}" if hint else ""))
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:
+    if "..." in expected:
+        i = expected.index("...")
+        end = len(shape) - len(expected) + i + 1
+        return end >= i and _fits(shape[:i] + shape[end:], expected[:i] + expected[i + 1 :])
+    return len(shape) == len(expected) and all(isinstance(e, str) or e == s for e, s in zip(expected, shape, strict=True))
+
+
+def check_array(name: str, what: str, x: Array, expected: Sequence[int | str], hint: str = "") -> None:
+    """Raise unless `x` is a floating-point (or complex) array of the `expected` shape."""
+    if not isinstance(x, np.ndarray | jax.Array):
+        raise TypeError(f"{name}: expected {what} to be a NumPy or JAX array, got {type(x).__name__}")
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise TypeError(f"{name}: expected {what} of a floating-point dtype, got {x.dtype}; convert it, x.astype('float32')")
+    check_shape(name, what, x.shape, expected, hint)
+
+
+def check_params(name: str, params: PyTree, expected: Mapping[str, Sequence[int | str]], what: str = "params") -> None:
+    """Raise unless `params` is a dict with exactly the `expected` entries, each of its shape; no entries mean `()`."""
+    if not expected:
+        if not isinstance(params, tuple) or params:
+            raise ValueError(f"{name}: expected {what} () as it has none, got {_describe(params)}")
+        return
+    if not isinstance(params, Mapping) or set(params) != set(expected):
+        raise ValueError(f"{name}: expected {what} to be a dict with {sorted(expected)}, got {_describe(params)}")
+    for entry, shape in expected.items():
+        check_array(name, f"{what}[{entry!r}]", params[entry], shape)
+
+
+def _describe(tree: PyTree) -> str:
+    if isinstance(tree, Mapping):
+        return f"a dict with {sorted(map(str, tree))}"
+    return f"a tuple of {len(tree)}" if isinstance(tree, tuple) else type(tree).__name__
+
+
+def check_option(name: str, what: str, value: Any, low: int = 1) -> int:
+    """`value` as an int that is at least `low`, or raise."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+        raise ValueError(f"{name}: expected {what} to be a whole number of at least {low}, got {value!r}")
+    return int(value)

@@ -1,0 +1,160 @@
+"""Layers made of layers: the backward pass of a whole network composes by itself.
+
+`params`, `state` and the residuals of a combinator are tuples with one entry per layer.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import reduce
+from itertools import accumulate, pairwise
+from operator import add
+from typing import Literal
+
+import jax
+
+from funcnn.arrays import Array, PyTree, check_shape, namespace
+from funcnn.layer import Layer, out_shape, stateless
+
+identity = stateless("identity", lambda params, x: (x, ()), lambda residuals, dy: ((), dy))
+"""y = x."""
+
+
+def serial(*layers: Layer) -> Layer:
+    """The layers one after the other; a layer again.
+
+    Args:
+        layers: any number of layers; each gets the output of the one before it.
+
+    Returns:
+        A layer whose `params`, `state` and residuals are tuples in the order of `layers`. With a `key`, each layer gets
+        its own, folded from its position.
+
+    Raises:
+        TypeError: an argument is no layer.
+        ValueError: `params` or `state` has not one entry per layer; what a layer raises says in a note where it stands.
+    """
+    _check_layers("serial", layers)
+
+    def init(key, in_shape):
+        params, states, shape = (), (), in_shape
+        for i, layer in enumerate(layers):
+            with _place("serial", i, layer):
+                p, s = layer.init(jax.random.fold_in(key, i), shape)
+                shape = out_shape(layer, p, s, shape)
+            params, states = (*params, p), (*states, s)
+        return params, states
+
+    def forward(params, state, x, *, key=None, train=False):
+        _check_entries("serial", layers, params, state)
+        states, residuals = (), ()
+        for i, (layer, p, s) in enumerate(zip(layers, params, state, strict=True)):
+            with _place("serial", i, layer):
+                x, s, r = layer.forward(p, s, x, key=_fold_in(key, i), train=train)
+            states, residuals = (*states, s), (*residuals, r)
+        return x, states, residuals
+
+    def backward(residuals, dy):
+        """dx_i = J_i^T dx_(i+1), from the last layer to the first."""
+        dparams = ()
+        for layer, r in reversed(list(zip(layers, residuals, strict=True))):
+            dp, dy = layer.backward(r, dy)
+            dparams = (dp, *dparams)
+        return dparams, dy
+
+    return Layer("serial", init, forward, backward)
+
+
+def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum") -> Layer:
+    """The layers side by side on one input, their outputs merged; a layer again.
+
+    Args:
+        layers: at least one layer; each gets the same input.
+        merge: "sum" adds the outputs (all of one shape), "concatenate" joins them along the last axis (the channels).
+
+    Returns:
+        A layer whose `params` and `state` are tuples in the order of `layers`; its residuals add empty arrays that keep
+        the outputs' shapes.
+
+    Raises:
+        TypeError: an argument is no layer.
+        ValueError: no layer; an unknown `merge`; outputs whose shapes do not fit together.
+    """
+    return _branches("parallel", layers, merge)
+
+
+def residual(*layers: Layer, shortcut: Layer = identity) -> Layer:
+    """y = f(x) + shortcut(x), where f is `serial(*layers)` (He et al. 2016, arXiv:1512.03385).
+
+    Args:
+        layers: the layers of f; its output has the shape of the shortcut's.
+        shortcut: what x goes through on the other branch, for instance a strided 1x1 convolution.
+
+    Returns:
+        A layer whose `params` and `state` are pairs: (those of f, those of the shortcut).
+    """
+    return _branches("residual", (serial(*layers), shortcut), "sum")
+
+
+def _branches(name: str, layers: tuple[Layer, ...], merge: str) -> Layer:
+    _check_layers(name, layers)
+    if not layers:
+        raise ValueError(f"{name}: expected at least one layer, got none")
+    if merge not in ("sum", "concatenate"):
+        raise ValueError(f'{name}: expected merge "sum" or "concatenate", got {merge!r}')
+
+    def init(key, in_shape):
+        inits = [layer.init(jax.random.fold_in(key, i), in_shape) for i, layer in enumerate(layers)]
+        return tuple(p for p, _ in inits), tuple(s for _, s in inits)
+
+    def forward(params, state, x, *, key=None, train=False):
+        _check_entries(name, layers, params, state)
+        outputs, states, residuals = (), (), ()
+        for i, (layer, p, s) in enumerate(zip(layers, params, state, strict=True)):
+            with _place(name, i, layer):
+                y, s, r = layer.forward(p, s, x, key=_fold_in(key, i), train=train)
+            outputs, states, residuals = (*outputs, y), (*states, s), (*residuals, r)
+        shapes = [y.shape if merge == "sum" else y.shape[:-1] for y in outputs]
+        if len(set(shapes)) > 1:
+            raise ValueError(f"{name}: expected outputs that fit together for merge={merge!r}, got shapes {[y.shape for y in outputs]}")
+        y = reduce(add, outputs) if merge == "sum" else namespace(*outputs).concatenate(outputs, axis=-1)
+        return y, states, (residuals, tuple(y[:0] for y in outputs))
+
+    def backward(residuals, dy):
+        """sum: dx = sum_i J_i^T dy;  concatenate: dx = sum_i J_i^T dy_i, where dy_i are the channels of branch i."""
+        inner, empties = residuals
+        total = sum(e.shape[-1] for e in empties) if merge == "concatenate" else empties[0].shape[-1]
+        check_shape(name, "dy", dy.shape, ("N", *empties[0].shape[1:-1], total))
+        ends = accumulate((e.shape[-1] for e in empties), initial=0)
+        dys = [dy] * len(layers) if merge == "sum" else [dy[..., a:b] for a, b in pairwise(ends)]
+        pairs = [layer.backward(r, d) for layer, r, d in zip(layers, inner, dys, strict=True)]
+        return tuple(dp for dp, _ in pairs), reduce(add, (dx for _, dx in pairs))
+
+    return Layer(name, init, forward, backward)
+
+
+def _fold_in(key: Array | None, i: int) -> Array | None:
+    return None if key is None else jax.random.fold_in(key, i)
+
+
+@contextmanager
+def _place(name: str, i: int, layer: Layer) -> Iterator[None]:
+    """Say in a note to an error in which layer it happened."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.add_note(f"in layer {i} ({layer.name}) of {name}")
+        raise
+
+
+def _check_layers(name: str, layers: tuple[Layer, ...]) -> None:
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            hint = f"; call it, {layer.__name__}(...)" if callable(layer) and hasattr(layer, "__name__") else ""
+            raise TypeError(f"{name}: expected layers, got {type(layer).__name__} as argument {i}{hint}")
+
+
+def _check_entries(name: str, layers: tuple[Layer, ...], params: PyTree, state: PyTree) -> None:
+    for what, tree in (("params", params), ("state", state)):
+        if not isinstance(tree, tuple) or len(tree) != len(layers):
+            got = f"{len(tree)} entries" if isinstance(tree, tuple) else type(tree).__name__
+            raise ValueError(f"{name}: expected {what} to be a tuple of {len(layers)} entries, one per layer, got {got}")

@@ -1,0 +1,184 @@
+"""Where the windows of a convolution or a pooling lie: padding, stride, dilation, output sizes; for any number of axes.
+
+N examples, H W (or any other number of) spatial axes, C channels; KH KW window, P Q output rows and columns. Along one
+axis, output p sees the inputs h = p * stride + k * dilation - low, for the taps k < window.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from math import ceil, gcd
+from typing import Literal, NamedTuple, TypeAlias
+
+from funcnn.arrays import Array, check_option, namespace
+
+Padding: TypeAlias = Literal["SAME", "VALID", "SAME_LOWER"] | int | Sequence[tuple[int, int]]
+"""A rule, or the rows added on all sides, or (low, high) for each spatial axis."""
+
+
+class Axis(NamedTuple):
+    """One spatial axis; negative padding crops."""
+
+    size: int
+    window: int
+    stride: int = 1
+    dilation: int = 1
+    low: int = 0
+    high: int = 0
+
+    @property
+    def reach(self) -> int:
+        """The inputs from the window's first tap to its last."""
+        return (self.window - 1) * self.dilation + 1
+
+    @property
+    def out(self) -> int:
+        """The number of outputs."""
+        return (self.low + self.size + self.high - self.reach) // self.stride + 1
+
+
+class Geometry(NamedTuple):
+    """What a convolution algorithm needs to know of a problem, beside the arrays."""
+
+    axes: tuple[Axis, ...]
+
+
+class Window(NamedTuple):
+    """The checked options of a windowed layer, before an input's size is known."""
+
+    name: str
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    padding: Padding
+
+    def over(self, in_sizes: Sequence[int]) -> Geometry:
+        """The geometry over an input of spatial sizes `in_sizes`; ValueError where a window does not fit."""
+        axes = (
+            Axis(size, k, s, d, *_pads(self.padding, i, Axis(size, k, s, d)))
+            for i, (size, k, s, d) in enumerate(zip(in_sizes, self.sizes, self.strides, self.dilations, strict=True))
+        )
+        geometry = Geometry(tuple(axes))
+        for axis in geometry.axes:
+            padded = axis.low + axis.size + axis.high
+            if axis.size < 1 or axis.reach > padded:
+                raise ValueError(
+                    f"{self.name}: expected an input at least as large as the window, got windows that reach over "
+                    f"{tuple(a.reach for a in geometry.axes)} on a padded input of "
+                    f'{tuple(a.low + a.size + a.high for a in geometry.axes)}; pad it, padding="SAME", or use a smaller window'
+                )
+        return geometry
+
+
+def window(name: str, sizes: Sequence[int], stride: int | Sequence[int], padding: Padding, dilation: int | Sequence[int] = 1) -> Window:
+    """Check the options of the layer `name`; a single stride or dilation is meant for every axis."""
+    if not isinstance(sizes, tuple | list) or not sizes:
+        raise ValueError(f"{name}: expected a window size per spatial axis, such as (3, 3), got {sizes!r}")
+    sizes = tuple(check_option(name, "every window size", k) for k in sizes)
+
+    def per_axis(what: str, value: int | Sequence[int]) -> tuple[int, ...]:
+        values = value if isinstance(value, tuple | list) else (value,) * len(sizes)
+        if len(values) != len(sizes):
+            raise ValueError(f"{name}: expected one {what} per spatial axis, that is {len(sizes)}, got {value!r}")
+        return tuple(check_option(name, f"every {what}", v) for v in values)
+
+    strides, dilations = per_axis("stride", stride), per_axis("dilation", dilation)
+    return Window(name, sizes, strides, dilations, _checked_padding(name, padding, len(sizes)))
+
+
+def _checked_padding(name: str, padding: Padding, rank: int) -> Padding:
+    if isinstance(padding, str) and padding in ("SAME", "VALID", "SAME_LOWER"):
+        return padding
+    if isinstance(padding, int) and not isinstance(padding, bool) and padding >= 0:
+        return ((padding, padding),) * rank
+    if isinstance(padding, tuple | list) and len(padding) == rank and all(isinstance(p, tuple | list) and len(p) == 2 for p in padding):
+        low_high = ((check_option(name, "padding", low, 0), check_option(name, "padding", high, 0)) for low, high in padding)
+        return tuple(low_high)
+    raise ValueError(
+        f'{name}: expected padding "SAME", "VALID", "SAME_LOWER", a whole number of at least 0 or {rank} pairs (low, high), got {padding!r}'
+    )
+
+
+def _pads(padding: Padding, i: int, axis: Axis) -> tuple[int, int]:
+    if padding == "VALID":
+        return 0, 0
+    if isinstance(padding, str):
+        total = max((ceil(axis.size / axis.stride) - 1) * axis.stride + axis.reach - axis.size, 0)
+        low = total // 2 if padding == "SAME" else total - total // 2
+        return low, total - low
+    return padding[i]
+
+
+def pad(x: Array, axes: Sequence[Axis], value: float = 0) -> Array:
+    """x (N, H, W, C) with `value` around it, or cropped where a padding is negative: (N, low + H + high, ..., C)."""
+    crops = (slice(max(-a.low, 0), a.size - max(-a.high, 0)) for a in axes)
+    widths = [(0, 0), *((max(a.low, 0), max(a.high, 0)) for a in axes), (0, 0)]
+    x = x[:, *crops]
+    return namespace(x).pad(x, widths, constant_values=value) if any(map(any, widths)) else x
+
+
+def offsets(axes: Sequence[Axis]) -> list[tuple[int, ...]]:
+    """The taps (kh, kw) of a window in row-major order."""
+    return list(product(*(range(a.window) for a in axes)))
+
+
+def tap(x_padded: Array, axes: Sequence[Axis], k: tuple[int, ...]) -> Array:
+    """What the tap k sees at every output: (N, P, Q, C), a strided slice of the padded input."""
+    first = [i * a.dilation for a, i in zip(axes, k, strict=True)]
+    return x_padded[:, *(slice(f, f + (a.out - 1) * a.stride + 1, a.stride) for a, f in zip(axes, first, strict=True))]
+
+
+def adjoint(axes: Sequence[Axis], gather: Callable[[tuple[slice, ...], tuple[Axis, ...]], Array]) -> Array:
+    """The input gradient (N, H, W, C), as a gather: input h collects from the outputs p whose windows hold it.
+
+        dx[h] = sum over the taps k and outputs p with p * stride + k * dilation = h + low
+
+    The inputs h = m * stride + r with one remainder r see the same taps, so each r is a problem of stride 1 over the
+    outputs: no zeros are multiplied and nothing is scattered.
+
+    Args:
+        axes: the axes of the forward pass.
+        gather: for one remainder per axis, `(taps, axes) -> (N, M, ..., C)`: m collects, over its `taps` in REVERSED
+            order, from an input of P outputs padded as `axes` say. All remainders are equally long.
+    """
+    choices = [[_remainder(a, r) for r in range(a.stride)] for a in axes]
+    parts = [None if None in choice else gather(*map(tuple, zip(*choice, strict=True))) for choice in product(*choices)]  # pyrefly: ignore
+    if len(parts) == 1:
+        return parts[0]
+    some = next(part for part in parts if part is not None)
+    xp, rank, (n, *m, c) = namespace(some), len(axes), some.shape
+    x = xp.stack([xp.zeros_like(some) if part is None else part for part in parts])  # (SH * SW, N, M0, M1, C)
+    x = x.reshape(*(a.stride for a in axes), n, *m, c)
+    pairs = [i for d in range(rank) for i in (rank + 1 + d, d)]
+    x = x.transpose(rank, *pairs, 2 * rank + 1)  # (N, M0, SH, M1, SW, C)
+    x = x.reshape(n, *(size * a.stride for size, a in zip(m, axes, strict=True)), c)
+    return x[:, *(slice(a.size) for a in axes)]
+
+
+def _remainder(axis: Axis, r: int) -> tuple[slice, Axis] | None:
+    """The taps that reach inputs h = m * stride + r, and the axis of the stride-1 problem over the outputs; None: no tap."""
+    step = axis.stride // gcd(axis.stride, axis.dilation)
+    first = next((k for k in range(min(step, axis.window)) if (k * axis.dilation - axis.low - r) % axis.stride == 0), None)
+    if first is None:
+        return None
+    taps, dilation = slice(first, axis.window, step), axis.dilation * step // axis.stride
+    shift = (first * axis.dilation - axis.low - r) // axis.stride  # tap first + j * step sees output m - shift - j * dilation
+    count, window = ceil(axis.size / axis.stride), len(range(axis.window)[taps])
+    low = shift + (window - 1) * dilation
+    return taps, Axis(axis.out, window, 1, dilation, low, count - axis.out - shift)
+
+
+def overlap_add(piece: Callable[[tuple[int, ...]], Array], axes: Sequence[Axis]) -> Array:
+    """The adjoint of taking taps: dx (N, H, W, C) is the sum of every tap's `piece(k)` (N, P, Q, C) put where the tap saw it."""
+
+    def gather(taps: tuple[slice, ...], inner: tuple[Axis, ...]) -> Array:
+        ranges = [range(a.window)[t] for a, t in zip(axes, taps, strict=True)]
+        total = None
+        for j, k in zip(offsets(inner), product(*ranges), strict=True):
+            shifted = [
+                a._replace(low=a.low - (a.window - 1 - i) * a.dilation, high=a.high - i * a.dilation) for a, i in zip(inner, j, strict=True)
+            ]
+            part = pad(piece(k), shifted)
+            total = part if total is None else total + part
+        return total
+
+    return adjoint(axes, gather)

@@ -1,0 +1,74 @@
+"""The layer `conv`. N H W C in, O output channels, KH KW kernel, P Q output rows and columns."""
+
+from collections.abc import Sequence
+
+from jax.nn.initializers import Initializer, he_normal, zeros
+
+from funcnn.arrays import check_array, check_option, check_params, check_shape
+from funcnn.convolution.algorithm import ConvAlgorithm
+from funcnn.convolution.auto import auto
+from funcnn.convolution.geometry import Padding, window
+from funcnn.layer import Layer, stateless
+
+
+def conv(
+    features: int,
+    kernel_size: Sequence[int],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    dilation: int | Sequence[int] = 1,
+    bias: bool = True,
+    algorithm: ConvAlgorithm = auto,
+    w_init: Initializer = he_normal(),
+    b_init: Initializer = zeros,
+) -> Layer:
+    """Convolution (the field's: cross-correlation) over as many spatial axes as `kernel_size` has.
+
+    Args:
+        features: O, the number of output channels.
+        kernel_size: (KH, KW), or one number per spatial axis.
+        stride, dilation: one number, or one per spatial axis.
+        padding: "SAME" (P = ceil(H / stride), the odd row at the end), "SAME_LOWER" (the odd row at the beginning),
+            "VALID" (none), a number of rows for all sides, or (low, high) for each spatial axis.
+        bias: whether to add b.
+        algorithm: one of `funcnn.convolution`; each computes the same.
+        w_init, b_init: `jax.nn.initializers` for w (KH, KW, C, O) and b (O,).
+
+    Returns:
+        A layer from (N, H, W, C) to (N, P, Q, O) with params {"w", "b"}, or {"w"} without bias; it keeps what its
+        algorithm keeps, at least x and w.
+
+    Raises:
+        ValueError: an option out of range; a kernel larger than the padded input; wrong channels; a geometry that
+            `algorithm` does not support.
+    """
+    check_option("conv", "features", features)
+    options = window("conv", kernel_size, stride, padding, dilation)
+    spatial = tuple("HWD"[: len(options.sizes)]) if len(options.sizes) <= 3 else ("...",)
+
+    def geometry_of(x):
+        geometry = options.over(x.shape[1:-1])
+        if not algorithm.supports(geometry):
+            raise ValueError(f"conv: algorithm {algorithm.name!r} does not support {geometry}; use algorithm=fn.convolution.auto")
+        return geometry
+
+    def init(key, in_shape):
+        check_shape("conv", "in_shape", in_shape, (*spatial, "C"))
+        w = w_init(key, (*options.sizes, in_shape[-1], features))
+        return {"w": w, "b": b_init(key, (features,))} if bias else {"w": w}
+
+    def forward(params, x):
+        check_params("conv", params, {"w": (*options.sizes, "C", features)} | ({"b": (features,)} if bias else {}))
+        check_array("conv", "x", x, ("N", *spatial, params["w"].shape[-2]))
+        y, residuals = algorithm.forward(x, params["w"], geometry_of(x))  # (N, P, Q, O)
+        return (y + params["b"].reshape((1,) * (y.ndim - 1) + (-1,)) if bias else y), residuals
+
+    def backward(residuals, dy):
+        """dw[kh, kw] = sum_{n, p, q} x[n, p * SH + kh, q * SW + kw]^T dy[n, p, q],  db = sum_{n, p, q} dy,  dx: see the algorithm."""
+        geometry = geometry_of(residuals[0])
+        check_shape("conv", "dy", dy.shape, (len(residuals[0]), *(a.out for a in geometry.axes), features))
+        dx, dw = algorithm.backward(residuals, dy, geometry)
+        return {"w": dw} | ({"b": dy.sum(tuple(range(dy.ndim - 1)))} if bias else {}), dx
+
+    return stateless("conv", forward, backward, init)

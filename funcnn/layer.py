@@ -1,0 +1,111 @@
+"""The contract: a layer is a value made of three pure functions, `init`, `forward` and `backward`.
+
+    params, state       = layer.init(key, in_shape)                          in_shape per example: (H, W, C) or (D,)
+    y, state, residuals = layer.forward(params, state, x, key=, train=)      x: (N, *in_shape)
+    dparams, dx         = layer.backward(residuals, dy)                      d<name> has the shape of <name>
+    y, state            = layer.apply(params, state, x, key=, train=)        `forward` without the residuals
+
+`params` and `state` are `()` where a layer has none, a dict in a layer, a tuple in a combinator. `backward` needs nothing
+but its residuals, which hold arrays only, so it can be jitted apart from `forward`. A shape that `backward` needs travels
+as an empty array, `x[:0]`. `forward` carries no custom gradient, ever: `jax.grad` of it is an independent oracle.
+"""
+
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from funcnn.arrays import Array, PyTree, check_params
+
+
+class Init(Protocol):
+    def __call__(self, key: Array, in_shape: tuple[int, ...], /) -> tuple[PyTree, PyTree]: ...
+
+
+class Forward(Protocol):
+    def __call__(
+        self, params: PyTree, state: PyTree, x: Array, /, *, key: Array | None = None, train: bool = False
+    ) -> tuple[Array, PyTree, PyTree]: ...
+
+
+class Backward(Protocol):
+    def __call__(self, residuals: PyTree, dy: Array, /) -> tuple[PyTree, Array]: ...
+
+
+class Layer(NamedTuple):
+    """Three pure functions and the name they go by in messages; see the module's docstring for the contract."""
+
+    name: str
+    init: Init
+    forward: Forward
+    backward: Backward
+
+    def apply(self, params: PyTree, state: PyTree, x: Array, *, key: Array | None = None, train: bool = False) -> tuple[Array, PyTree]:
+        """`forward` without its residuals: (y, state)."""
+        y, state, _ = self.forward(params, state, x, key=key, train=train)
+        return y, state
+
+
+class PlainInit(Protocol):
+    def __call__(self, key: Array, in_shape: tuple[int, ...], /) -> PyTree: ...
+
+
+class PlainForward(Protocol):
+    def __call__(self, params: PyTree, x: Array, /) -> tuple[Array, PyTree]: ...
+
+
+def no_params(key: Array, in_shape: tuple[int, ...]) -> PyTree:
+    """The `init` of a layer without parameters."""
+    return ()
+
+
+def stateless(name: str, forward: PlainForward, backward: Backward, init: PlainInit = no_params) -> Layer:
+    """A layer without state, key or mode, from a pair.
+
+    Args:
+        name: what messages call the layer.
+        forward: `(params, x) -> (y, residuals)`.
+        backward: `(residuals, dy) -> (dparams, dx)`.
+        init: `(key, in_shape) -> params`; without it the layer has no parameters, and its `params` and `dparams` are `()`.
+    """
+
+    def lifted(params, state, x, *, key=None, train=False):
+        check_params(name, state, {}, "state")
+        if init is no_params:
+            check_params(name, params, {})
+        y, residuals = forward(params, x)
+        return y, state, residuals
+
+    return Layer(name, lambda key, in_shape: (init(key, in_shape), ()), lifted, backward)
+
+
+def out_shape(layer: Layer, params: PyTree, state: PyTree, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape per example that `layer` makes of `in_shape`: traced, never computed by hand."""
+    x = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
+    return jax.eval_shape(lambda *args: layer.apply(*args)[0], params, state, x).shape[1:]
+
+
+def with_manual_vjp(layer: Layer) -> Layer:
+    """`layer`, for whose forward pass `jax.grad` runs the hand-written `backward`.
+
+    The only `jax.custom_vjp` of the library. Gradients flow to `params` and `x`; none flow through the new state or the
+    residuals. Forward-mode differentiation (`jax.jvp`) is not defined through it.
+    """
+
+    def forward(params, state, x, *, key=None, train=False):
+        @jax.custom_vjp
+        def differentiable(params, state, x, key):
+            return layer.forward(params, state, x, key=key, train=train)
+
+        def keep_residuals(params, state, x, key):
+            outputs = layer.forward(params, state, x, key=key, train=train)
+            return outputs, outputs[2]
+
+        def run_backward(residuals, cotangents):
+            dparams, dx = layer.backward(residuals, cotangents[0])
+            return dparams, None, dx, None
+
+        differentiable.defvjp(keep_residuals, run_backward)
+        return differentiable(params, state, x, key)
+
+    return layer._replace(forward=forward)

@@ -1,0 +1,54 @@
+"""Dense layers, and the reshaping in front of them. N examples, D features in, O out."""
+
+from math import prod
+
+from jax.nn.initializers import Initializer, he_normal, zeros
+
+from funcnn.arrays import check_array, check_option, check_params, check_shape
+from funcnn.layer import Layer, stateless
+
+
+def dense(features: int, *, w_init: Initializer = he_normal(), b_init: Initializer = zeros) -> Layer:
+    """y = x w + b.
+
+    Args:
+        features: O, the number of outputs.
+        w_init, b_init: `jax.nn.initializers` for w (D, O) and b (O,).
+
+    Returns:
+        A layer from (N, D) to (N, O) with params {"w", "b"}; it keeps x and w.
+    """
+    check_option("dense", "features", features)
+
+    def init(key, in_shape):
+        check_shape("dense", "in_shape", in_shape, ("D",), "put fn.flatten before it")
+        return {"w": w_init(key, (*in_shape, features)), "b": b_init(key, (features,))}
+
+    def forward(params, x):
+        check_params("dense", params, {"w": ("D", features), "b": (features,)})
+        check_array("dense", "x", x, ("N", params["w"].shape[0]))
+        return x @ params["w"] + params["b"][None], (x, params["w"])  # (N, O)
+
+    def backward(residuals, dy):
+        """dw = x^T dy,  db = sum_n dy_n,  dx = dy w^T."""
+        x, w = residuals
+        check_shape("dense", "dy", dy.shape, (len(x), features))
+        return {"w": x.T @ dy, "b": dy.sum(0)}, dy @ w.T  # (D, O), (O,), (N, D)
+
+    return stateless("dense", forward, backward, init)
+
+
+def _flatten_forward(params, x):
+    """y[n] = x[n] in row-major order: (N, ...) to (N, D)."""
+    check_array("flatten", "x", x, ("N", "..."))
+    return x.reshape(len(x), prod(x.shape[1:])), x[:0]
+
+
+def _flatten_backward(empty, dy):
+    """dx[n] = dy[n], in the shape of x."""
+    check_shape("flatten", "dy", dy.shape, ("N", prod(empty.shape[1:])))
+    return (), dy.reshape(len(dy), *empty.shape[1:])
+
+
+flatten = stateless("flatten", _flatten_forward, _flatten_backward)
+"""Each example as one vector: (N, ...) to (N, D)."""

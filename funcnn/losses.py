@@ -1,0 +1,85 @@
+"""Losses, as pairs: `loss(outputs, targets) -> (mean loss, doutputs)`. N examples, K classes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnn.arrays import Array, check_array, check_shape, namespace
+
+
+def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: float = 0.0) -> tuple[Array, Array]:
+    """The mean over examples of -sum_k t_k log softmax(logits)_k, and its gradient.
+
+        dlogits = (softmax(logits) - t) / N
+
+    Args:
+        logits: (N, K), floating-point.
+        labels: (N,), whole numbers in [0, K); or t itself, (N, K), rows that sum to 1.
+        label_smoothing: s in [0, 1): t becomes (1 - s) t + s / K (Szegedy et al. 2016, arXiv:1512.00567).
+
+    Returns:
+        The loss, a scalar, and dlogits (N, K), in the dtype of the logits.
+
+    Raises:
+        TypeError, ValueError: a wrong shape or dtype; a label out of range, a row that does not sum to 1. Where the labels
+            are traced, so that their values are not known, such an example makes loss and gradient NaN instead.
+    """
+    name = "softmax_cross_entropy"
+    check_array(name, "logits", logits, ("N", "K"))
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"{name}: expected label_smoothing in [0, 1), got {label_smoothing!r}")
+    n, k = logits.shape
+    if n == 0:
+        raise ValueError(f"{name}: expected at least one example, got logits of shape {logits.shape}")
+    t, valid = _distribution(name, labels, logits)
+    t = (1 - label_smoothing) * t + label_smoothing / k
+    xp = namespace(logits, t)
+    weight = xp.where(valid, 1.0 / n, np.nan).astype(logits.dtype)  # (N,)
+    z = logits - logits.max(1, keepdims=True)  # (N, K)
+    log_p = z - xp.log(xp.exp(z).sum(1, keepdims=True))
+    return -((t * log_p).sum(1) * weight).sum(), (xp.exp(log_p) - t) * weight[:, None]
+
+
+def _distribution(name: str, labels: Array, logits: Array) -> tuple[Array, Array]:
+    """The labels as rows t (N, K) that sum to 1, and which of them are valid (N,)."""
+    n, k = logits.shape
+    xp = namespace(logits, labels)
+    if not isinstance(labels, np.ndarray | jax.Array):
+        raise TypeError(f"{name}: expected labels to be a NumPy or JAX array, got {type(labels).__name__}")
+    if jnp.issubdtype(labels.dtype, jnp.integer) and labels.ndim == 1:
+        check_shape(name, "labels", labels.shape, (n,))
+        t = (labels.astype("int32")[:, None] == xp.arange(k, dtype="int32")[None]).astype(logits.dtype)
+        valid, expected = t.sum(1) == 1, f"labels in [0, {k})"
+    else:
+        check_shape(name, "labels", labels.shape, (n, k), "or whole numbers of shape (N,)")
+        t = labels.astype(logits.dtype)
+        valid, expected = abs(t.sum(1) - 1) < 1e-3, "rows of labels that sum to 1"
+    if not isinstance(valid, jax.core.Tracer) and not valid.all():
+        raise ValueError(f"{name}: expected {expected}, got {np.asarray(labels)[~np.asarray(valid)][0]} among them")
+    return t, valid
+
+
+def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
+    """The mean over all entries of (outputs - targets)^2, and its gradient.
+
+        doutputs = 2 (outputs - targets) / (number of entries)
+
+    Args:
+        outputs, targets: floating-point, of one shape.
+
+    Returns:
+        The loss, a scalar, and doutputs, like outputs.
+
+    Raises:
+        TypeError, ValueError: dtypes or shapes that do not fit.
+    """
+    check_array("mean_squared_error", "outputs", outputs, ("N", "..."))
+    check_array("mean_squared_error", "targets", targets, outputs.shape)
+    error = outputs - targets
+    return (error * error).mean(), error * (2 / error.size)
+
+
+def accuracy(logits: Array, labels: Array) -> Array:
+    """The share of examples whose largest logit is at the label: logits (N, K), labels (N,) or one-hot (N, K)."""
+    hits = logits.argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))
+    return hits.mean(dtype=logits.dtype)

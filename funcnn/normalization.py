@@ -1,0 +1,100 @@
+"""Batch normalisation. M = all axes but the last, C channels."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from funcnn.arrays import Array, check_array, check_option, check_params, check_shape, namespace
+from funcnn.layer import Layer
+
+
+class BatchNormTrain(NamedTuple):
+    """What `backward` needs where the statistics are the batch's own; the last three (C,)."""
+
+    x: Array
+    mean: Array
+    inv_std: Array
+    scale: Array
+
+
+class BatchNormEval(NamedTuple):
+    """What `backward` needs where the statistics are constants; the last three (C,)."""
+
+    x: Array
+    mean: Array
+    inv_std: Array
+    scale: Array
+
+
+def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
+    """y = scale (x - mean) / sqrt(var + epsilon) + shift, per channel (Ioffe & Szegedy 2015, arXiv:1502.03167).
+
+    In training, mean and (biased) var are those of the batch, and the running ones move: running = momentum * running +
+    (1 - momentum) * batch, with the unbiased var, as PyTorch and ONNX do. Else they are the running ones.
+
+    Args:
+        momentum: the share of the running value that is kept, in [0, 1). PyTorch's momentum is 1 minus this.
+        epsilon: added to the variance, above 0.
+
+    Returns:
+        A layer from (..., C) to (..., C) with params {"scale", "shift"} and state {"mean", "var"}, all (C,); it keeps x,
+        the statistics and the scale.
+
+    Raises:
+        ValueError: an option out of range; training on a single value per channel, which has no variance.
+    """
+    if not 0 <= momentum < 1:
+        raise ValueError(f"batch_norm: expected momentum in [0, 1), the share of the running value kept, got {momentum!r}")
+    if not epsilon > 0:
+        raise ValueError(f"batch_norm: expected epsilon above 0, got {epsilon!r}")
+
+    def init(key, in_shape):
+        check_shape("batch_norm", "in_shape", in_shape, ("...", "C"))
+        c = check_option("batch_norm", "the number of channels", in_shape[-1])
+        return {"scale": jnp.ones(c), "shift": jnp.zeros(c)}, {"mean": jnp.zeros(c), "var": jnp.ones(c)}
+
+    def forward(params, state, x, *, key=None, train=False):
+        check_params("batch_norm", params, {"scale": ("C",), "shift": ("C",)})
+        c = params["scale"].shape[0]
+        check_params("batch_norm", params, {"scale": (c,), "shift": (c,)})
+        check_params("batch_norm", state, {"mean": (c,), "var": (c,)}, "state")
+        check_array("batch_norm", "x", x, ("N", "...", c))
+        mean, var, m = state["mean"], state["var"], x.size // c
+        if train:
+            if m < 2:
+                raise ValueError(f"batch_norm: expected more than one value per channel in training, got x of shape {x.shape}")
+            mean = x.mean(_all_but_last(x))  # (C,)
+            var = _square(x - _row(mean, x)).mean(_all_but_last(x))
+            running = {"mean": mean, "var": var * (m / (m - 1))}
+            state = {name: momentum * state[name] + (1 - momentum) * running[name] for name in ("mean", "var")}
+        inv_std = 1 / namespace(var).sqrt(var + epsilon)
+        y = (x - _row(mean, x)) * _row(inv_std * params["scale"], x) + _row(params["shift"], x)  # like x
+        return y, state, (BatchNormTrain if train else BatchNormEval)(x, mean, inv_std, params["scale"])
+
+    def backward(residuals, dy):
+        """dshift = sum dy,  dscale = sum dy x^,  where x^ = (x - mean) / std and the sums go over the M values of a channel;
+        in training  dx = scale / std (dy - dshift / M - x^ dscale / M),  else  dx = scale / std dy.
+        """
+        x, mean, inv_std, scale = residuals
+        check_shape("batch_norm", "dy", dy.shape, x.shape)
+        x_hat, axes = (x - _row(mean, x)) * _row(inv_std, x), _all_but_last(x)
+        dshift, dscale = dy.sum(axes), (dy * x_hat).sum(axes)  # (C,)
+        if isinstance(residuals, BatchNormTrain):
+            m = x.size // x.shape[-1]
+            dy = dy - _row(dshift / m, x) - x_hat * _row(dscale / m, x)
+        return {"scale": dscale, "shift": dshift}, dy * _row(inv_std * scale, x)
+
+    return Layer("batch_norm", init, forward, backward)
+
+
+def _all_but_last(x: Array) -> tuple[int, ...]:
+    return tuple(range(x.ndim - 1))
+
+
+def _row(v: Array, x: Array) -> Array:
+    """v (C,) with as many axes as x: (1, ..., C)."""
+    return v.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def _square(x: Array) -> Array:
+    return x * x

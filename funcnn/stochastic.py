@@ -1,0 +1,70 @@
+"""Layers that draw random numbers, always from a `jax.random` key, so that a seed means the same on NumPy and on JAX."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnn.arrays import Array, check_array, check_params, check_shape, namespace
+from funcnn.layer import Layer
+
+
+class DropoutTrain(NamedTuple):
+    """What was kept, like x."""
+
+    mask: Array
+
+
+class DropoutEval(NamedTuple):
+    """Nothing was dropped; only the shape of x is kept."""
+
+    empty: Array
+
+
+def dropout(rate: float) -> Layer:
+    """In training, each entry is 0 with probability `rate`, else divided by 1 - rate (Srivastava et al. 2014); else y = x.
+
+    Args:
+        rate: the share that is DROPPED, strictly between 0 and 1.
+
+    Returns:
+        A layer of any shape, without parameters; in training it needs a key, and it keeps the mask.
+
+    Raises:
+        ValueError: a rate out of range; training without a key, or with something that is no key.
+    """
+    if isinstance(rate, bool) or not 0 < rate < 1:
+        raise ValueError(f"dropout: expected rate, the share dropped, strictly between 0 and 1, got {rate!r}; for none use fn.identity")
+
+    def forward(params, state, x, *, key=None, train=False):
+        check_params("dropout", params, {})
+        check_params("dropout", state, {}, "state")
+        check_array("dropout", "x", x, ("N", "..."))
+        if not train:
+            return x, state, DropoutEval(x[:0])
+        mask = jax.random.bernoulli(_checked(key), 1 - rate, x.shape)  # like x
+        mask = mask if isinstance(x, jax.Array) else np.asarray(mask)
+        return _drop(mask, x), state, DropoutTrain(mask)
+
+    def backward(residuals, dy):
+        """dx = mask dy / (1 - rate)."""
+        if isinstance(residuals, DropoutEval):
+            check_shape("dropout", "dy", dy.shape, ("N", *residuals.empty.shape[1:]))
+            return (), dy
+        check_shape("dropout", "dy", dy.shape, residuals.mask.shape)
+        return (), _drop(residuals.mask, dy)
+
+    def _drop(mask, x):
+        return namespace(mask, x).where(mask, x / (1 - rate), 0)
+
+    return Layer("dropout", lambda key, in_shape: ((), ()), forward, backward)
+
+
+def _checked(key: Array | None) -> Array:
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
+    raw = isinstance(key, jax.Array | np.ndarray) and key.dtype == "uint32" and key.ndim == 1
+    if not typed and not raw:
+        got = "none" if key is None else repr(key)
+        raise ValueError(f"dropout: expected one key in training, got {got}; pass key=jax.random.key(seed)")
+    return key

@@ -1,0 +1,208 @@
+"""Training as pure functions of arrays: a jitted step, and a whole epoch as one compiled program.
+
+Nothing here is tied to a device: arrays that are sharded over several stay so. B examples a batch, N in all.
+"""
+
+from collections.abc import Callable
+from math import ceil
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from funcnn.arrays import Array, PyTree, check_option
+from funcnn.layer import Layer
+from funcnn.losses import accuracy, softmax_cross_entropy
+
+Metrics: TypeAlias = dict[str, Array]
+
+
+class Loss(Protocol):
+    def __call__(self, outputs: Array, targets: Array, /) -> tuple[Array, Array]: ...
+
+
+class Measure(Protocol):
+    def __call__(self, outputs: Array, targets: Array, /) -> Metrics: ...
+
+
+class TrainState(NamedTuple):
+    """Everything that training changes, and the key it draws from: a checkpoint of this is a checkpoint of the training.
+
+    `key` stays as it is: what a step draws is a function of (key, step), and an epoch's order of (key, its first step).
+    """
+
+    params: PyTree
+    state: PyTree
+    opt_state: PyTree
+    key: Array
+    step: Array
+
+
+def classification(outputs: Array, targets: Array) -> Metrics:
+    """What is reported beside the loss by default: the accuracy."""
+    return {"accuracy": accuracy(outputs, targets)}
+
+
+def init(net: Layer, optimizer: optax.GradientTransformation, key: Array, in_shape: tuple[int, ...]) -> TrainState:
+    """A fresh state for `net` on inputs of `in_shape` per example; all its buffers are its own, as steps donate them."""
+    init_key, train_key = jax.random.split(key)
+    params, state = net.init(init_key, in_shape)
+    fresh = TrainState(params, state, optimizer.init(params), train_key, jnp.zeros((), "int32"))
+    return jax.tree.map(jnp.copy, fresh)
+
+
+def gradients_of(net: Layer, loss: Loss, gradients: Literal["manual", "auto"] = "manual") -> Callable:
+    """One forward and one backward pass in training mode.
+
+    Args:
+        gradients: "manual" runs `net.backward`, "auto" `jax.grad` of the plain forward pass.
+
+    Returns:
+        `(params, state, x, targets, key) -> (grads, loss, outputs, state)`.
+    """
+    if gradients not in ("manual", "auto"):
+        raise ValueError(f'training: expected gradients "manual" or "auto", got {gradients!r}')
+
+    def manual(params, state, x, targets, key):
+        outputs, state, residuals = net.forward(params, state, x, key=key, train=True)
+        value, doutputs = loss(outputs, targets)
+        grads, _ = net.backward(residuals, doutputs)
+        return grads, value, outputs, state
+
+    def auto(params, state, x, targets, key):
+        def value_of(params):
+            outputs, new_state = net.apply(params, state, x, key=key, train=True)
+            return loss(outputs, targets)[0], (outputs, new_state)
+
+        (value, (outputs, new_state)), grads = jax.value_and_grad(value_of, has_aux=True)(params)
+        return grads, value, outputs, new_state
+
+    return manual if gradients == "manual" else auto
+
+
+def _plain_step(net: Layer, optimizer: optax.GradientTransformation, loss: Loss, gradients, metrics: Measure) -> Callable:
+    compute, update = gradients_of(net, loss, gradients), optax.with_extra_args_support(optimizer).update
+
+    def step(ts: TrainState, x: Array, targets: Array) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(ts.key, ts.step)
+        grads, value, outputs, state = compute(ts.params, ts.state, x, targets, key)
+        updates, opt_state = update(grads, ts.opt_state, ts.params, value=value)
+        params = optax.apply_updates(ts.params, updates)
+        return TrainState(params, state, opt_state, ts.key, ts.step + 1), {"loss": value, **metrics(outputs, targets)}
+
+    return step
+
+
+def make_step(
+    net: Layer,
+    optimizer: optax.GradientTransformation,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    gradients: Literal["manual", "auto"] = "manual",
+    metrics: Measure = classification,
+) -> Callable[[TrainState, Array, Array], tuple[TrainState, Metrics]]:
+    """A jitted training step.
+
+    Args:
+        net: the network.
+        optimizer: any from optax; it may ask for `params` and for `value`, the loss.
+        loss: `(outputs, targets) -> (mean loss, doutputs)`.
+        gradients: "manual" (`net.backward`) or "auto" (`jax.grad` of the plain forward pass).
+        metrics: `(outputs, targets) -> dict` of scalars, reported beside the loss.
+
+    Returns:
+        `step(train_state, x, targets) -> (train_state, metrics)` for x (B, ...), targets (B, ...). The buffers of the
+        state that goes in are donated: use only the one that comes out.
+    """
+    return jax.jit(_plain_step(net, optimizer, loss, gradients, metrics), donate_argnums=0)
+
+
+def make_epoch(
+    net: Layer,
+    optimizer: optax.GradientTransformation,
+    *,
+    batch_size: int,
+    last_batch: Literal["drop", "wrap"],
+    loss: Loss = softmax_cross_entropy,
+    gradients: Literal["manual", "auto"] = "manual",
+    metrics: Measure = classification,
+) -> Callable[[TrainState, Array, Array], tuple[TrainState, Metrics]]:
+    """A jitted pass over all examples in a fresh random order: one program, no trip to the host between the steps.
+
+    Args:
+        batch_size: B.
+        last_batch: what becomes of the N % B examples at the end of the order: "drop" leaves them out this time, "wrap"
+            fills their batch up from the order's beginning. Either way every step has B examples.
+        net, optimizer, loss, gradients, metrics: as in `make_step`.
+
+    Returns:
+        `epoch(train_state, x, targets) -> (train_state, metrics)` for x (N, ...), targets (N, ...); each metric has one
+        entry per step. The buffers of the state that goes in are donated.
+
+    Raises:
+        ValueError: an option out of range; x and targets of different length; nothing left after dropping.
+    """
+    check_option("training", "batch_size", batch_size)
+    if last_batch not in ("drop", "wrap"):
+        raise ValueError(f'training: expected last_batch "drop" or "wrap", got {last_batch!r}')
+    step = _plain_step(net, optimizer, loss, gradients, metrics)
+
+    def epoch(ts: TrainState, x: Array, targets: Array) -> tuple[TrainState, Metrics]:
+        n = _examples(x, targets)
+        steps = n // batch_size if last_batch == "drop" else ceil(n / batch_size)
+        if steps == 0:
+            raise ValueError(f'training: expected at least one batch of {batch_size}, got {n} examples; use last_batch="wrap"')
+        shuffle_key = jax.random.fold_in(jax.random.fold_in(ts.key, ts.step), 0)
+        order = jnp.resize(jax.random.permutation(shuffle_key, n), (steps, batch_size))
+
+        def body(ts, batch):
+            return step(ts, jnp.take(x, batch, axis=0), jnp.take(targets, batch, axis=0))
+
+        return jax.lax.scan(body, ts, order)
+
+    return jax.jit(epoch, donate_argnums=0)
+
+
+def make_evaluate(
+    net: Layer, *, batch_size: int, loss: Loss = softmax_cross_entropy, metrics: Measure = classification
+) -> Callable[[PyTree, PyTree, Array, Array], Metrics]:
+    """A jitted evaluation that counts every example exactly once, whatever the batch size.
+
+    Args:
+        batch_size: how many examples go through the network at a time; a shorter batch at the end is weighted as such.
+        net, loss, metrics: as in `make_step`; all must be means over examples.
+
+    Returns:
+        `evaluate(params, state, x, targets) -> metrics`, the means over all N examples.
+
+    Raises:
+        ValueError: x and targets of different length, or of none.
+    """
+    check_option("training", "batch_size", batch_size)
+
+    def evaluate(params: PyTree, state: PyTree, x: Array, targets: Array) -> Metrics:
+        n = _examples(x, targets)
+        full = n // batch_size
+
+        def means(batch):
+            inputs, wanted = batch
+            outputs, _ = net.apply(params, state, inputs)
+            return {"loss": loss(outputs, wanted)[0], **metrics(outputs, wanted)}
+
+        totals = []
+        if full:
+            shaped = jax.tree.map(lambda a: a[: full * batch_size].reshape(full, batch_size, *a.shape[1:]), (x, targets))
+            totals.append(jax.tree.map(lambda m: m.sum(0) * batch_size, jax.lax.map(means, shaped)))
+        if n % batch_size:
+            rest = means((x[full * batch_size :], targets[full * batch_size :]))
+            totals.append(jax.tree.map(lambda m: m * (n % batch_size), rest))
+        return jax.tree.map(lambda *sums: sum(sums) / n, *totals)
+
+    return jax.jit(evaluate)
+
+
+def _examples(x: Array, targets: Array) -> int:
+    if len(x) != len(targets) or not len(x):
+        raise ValueError(f"training: expected as many targets as examples, at least one, got {len(targets)} and {len(x)}")
+    return len(x)
