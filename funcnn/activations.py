@@ -6,7 +6,7 @@ from funcnn.layer import stateless
 
 def _relu_forward(params, x):
     """y = x where x > 0, else 0; written so that a NaN passes through and `jax.grad` is 0 at 0."""
-    check_array("relu", "x", x, ("...",))
+    check_array("relu", "x", x, ("N", "..."))
     y = namespace(x).where(x <= 0, 0, x)  # like x
     return y, y
 

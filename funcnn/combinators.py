@@ -12,11 +12,24 @@ from typing import Literal
 
 import jax
 
-from funcnn.arrays import Array, PyTree, check_shape, namespace
+from funcnn.arrays import Array, PyTree, check_array, check_shape, namespace
 from funcnn.layer import Layer, out_shape, stateless
 
-identity = stateless("identity", lambda params, x: (x, ()), lambda residuals, dy: ((), dy))
-"""y = x."""
+
+def _identity_forward(params, x):
+    """y = x."""
+    check_array("identity", "x", x, ("N", "..."))
+    return x, x[:0]
+
+
+def _identity_backward(empty, dy):
+    """dx = dy."""
+    check_shape("identity", "dy", dy.shape, ("N", *empty.shape[1:]))
+    return (), dy
+
+
+identity = stateless("identity", _identity_forward, _identity_backward)
+"""y = x, of any shape."""
 
 
 def serial(*layers: Layer) -> Layer:

@@ -1,0 +1,14 @@
+"""Every test runs with JAX's strict promotion of dtypes and ranks."""
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def x64():
+    """JAX in float64 for one test."""
+    with jax.enable_x64(True):
+        yield

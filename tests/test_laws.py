@@ -1,0 +1,232 @@
+"""The laws that every layer, algorithm and combinator obeys. A new layer is one line in `CASES`."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcnn as fn
+
+ALGORITHMS = (fn.convolution.auto, fn.convolution.direct, fn.convolution.shifted, fn.convolution.im2col)
+
+
+class Case(NamedTuple):
+    layer: fn.Layer
+    in_shape: tuple[int, ...]
+    any_rank: bool = False
+
+
+def _conv_cases(algorithm):
+    def conv(*args, **options):
+        return fn.conv(*args, algorithm=algorithm, **options)
+
+    return {
+        "same": Case(conv(4, (3, 3)), (5, 6, 2)),
+        "one channel": Case(conv(4, (3, 3)), (5, 6, 1)),
+        "no bias": Case(conv(3, (2, 3), bias=False), (4, 5, 2)),
+        "stride 2, even kernel": Case(conv(3, (2, 4), stride=2, padding="VALID"), (7, 8, 2)),
+        "stride, lower": Case(conv(3, (3, 2), stride=(2, 3), padding="SAME_LOWER"), (6, 7, 2)),
+        "stride over window": Case(conv(3, (1, 2), stride=3, padding=1), (5, 7, 2)),
+        "uneven pairs": Case(conv(3, (3, 3), padding=((0, 3), (4, 1))), (4, 5, 2)),
+        "dilated, strided": Case(conv(3, (3, 2), stride=(3, 4), dilation=(2, 6), padding=2), (7, 9, 2)),
+        "1x1": Case(conv(3, (1, 1)), (3, 4, 2)),
+        "one axis": Case(conv(3, (3,), stride=2), (7, 2)),
+        "three axes": Case(conv(2, (2, 3, 2), stride=(1, 2, 1)), (3, 4, 2, 2)),
+    }
+
+
+def _pool_cases(pool, **options):
+    return {
+        "2x2": Case(pool((2, 2), **options), (4, 6, 2)),
+        "odd": Case(pool((2, 2), **options), (5, 7, 2)),
+        "overlapping": Case(pool((3, 3), stride=2, padding="SAME", **options), (6, 7, 2)),
+        "stride 1": Case(pool((2, 2), stride=1, padding=((0, 1), (1, 0)), **options), (4, 5, 2)),
+        "stride over window": Case(pool((1, 2), stride=3, **options), (5, 6, 2)),
+        "one axis": Case(pool((3,), padding=1, **options), (8, 2)),
+        "three axes": Case(pool((2, 1, 2), **options), (4, 2, 3, 2)),
+    }
+
+
+CASES = {
+    **{f"conv {a.name}: {name}": case for a in ALGORITHMS for name, case in _conv_cases(a).items()},
+    **{f"max_pool: {name}": case for name, case in _pool_cases(fn.max_pool).items()},
+    **{f"max_pool split: {name}": case for name, case in _pool_cases(fn.max_pool, ties="split").items()},
+    **{f"avg_pool: {name}": case for name, case in _pool_cases(fn.avg_pool).items()},
+    **{f"avg_pool uncounted: {name}": case for name, case in _pool_cases(fn.avg_pool, count_include_pad=False).items()},
+    "global_avg_pool": Case(fn.global_avg_pool, (4, 5, 2), any_rank=True),
+    "dense": Case(fn.dense(4), (5,)),
+    "flatten": Case(fn.flatten, (3, 4, 2), any_rank=True),
+    "relu": Case(fn.relu, (5, 6), any_rank=True),
+    "dropout": Case(fn.dropout(0.3), (5, 6), any_rank=True),
+    "batch_norm: images": Case(fn.batch_norm(), (4, 5, 3), any_rank=True),
+    "batch_norm: vectors": Case(fn.batch_norm(momentum=0.5, epsilon=0.1), (3,), any_rank=True),
+    "identity": Case(fn.identity, (3, 4), any_rank=True),
+    # no bias before batch_norm: its gradient is zero, and a relative error of rounding noise says nothing
+    "serial": Case(
+        fn.serial(fn.conv(3, (3, 3), bias=False), fn.batch_norm(), fn.relu, fn.dropout(0.5), fn.flatten, fn.dense(3)), (4, 5, 2)
+    ),
+    "serial of none": Case(fn.serial(), (4,), any_rank=True),
+    "parallel: sum": Case(fn.parallel(fn.conv(2, (3, 3)), fn.conv(2, (1, 1)), fn.identity), (4, 5, 2)),
+    "parallel: concatenate": Case(fn.parallel(fn.conv(3, (3, 3)), fn.batch_norm(), merge="concatenate"), (4, 5, 2)),
+    "residual": Case(fn.residual(fn.conv(2, (3, 3), bias=False), fn.batch_norm(), fn.relu, fn.dropout(0.2)), (4, 5, 2)),
+    "residual: shortcut": Case(fn.residual(fn.conv(4, (3, 3), stride=2), shortcut=fn.conv(4, (1, 1), stride=2)), (4, 5, 2)),
+}
+N = 4
+KEY = jax.random.key(11)
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+FIRST_OF_EACH = {name.split(":")[0]: case for name, case in reversed(CASES.items())}
+each_layer = pytest.mark.parametrize("case", FIRST_OF_EACH.values(), ids=FIRST_OF_EACH.keys())
+
+
+def random_like(rng, tree):
+    """A float64 NumPy tree of normal numbers with the shapes of `tree`."""
+    return jax.tree.map(lambda a: rng.standard_normal(a.shape), tree)
+
+
+def problem(case, *, tied=False):
+    """Random params, state (a variance is positive), x and dy of a case, float64 on NumPy; tied x has many equal entries."""
+    rng = np.random.default_rng(7)
+    params, state = random_like(rng, jax.eval_shape(lambda: case.layer.init(KEY, case.in_shape)))
+    state = jax.tree.map(lambda a: np.abs(a) + 0.5, state)
+    shape = (N, *case.in_shape)
+    x = rng.integers(-1, 2, shape).astype("float64") if tied else rng.standard_normal(shape)
+    return params, state, x, random_like(rng, case.layer.apply(params, state, x)[0])
+
+
+def on_jax(tree, dtype=None):
+    return jax.tree.map(jnp.asarray, fn.to_numpy(tree, dtype))
+
+
+def both_passes(layer, train, wrap=lambda f: f):
+    """`(params, state, x, dy) -> (y, new state, dparams, dx)` by the layer's own two passes, each wrapped on its own."""
+    forward = wrap(lambda params, state, x: layer.forward(params, state, x, key=KEY, train=train))
+    backward = wrap(layer.backward)
+
+    def run(params, state, x, dy):
+        y, new_state, residuals = forward(params, state, x)
+        return y, new_state, *backward(residuals, dy)
+
+    return run
+
+
+def passes_by_vjp(layer, train):
+    """What `both_passes` gives, by `jax.vjp` of the plain forward pass."""
+
+    def run(params, state, x, dy):
+        y, pull, new_state = jax.vjp(lambda p, x: layer.apply(p, state, x, key=KEY, train=train), params, x, has_aux=True)
+        return y, new_state, *pull(dy)
+
+    return run
+
+
+def modes(case):
+    """The values of `train` to test; only one where training traces to the very same program."""
+    programs = [str(jax.make_jaxpr(both_passes(case.layer, train))(*on_jax(problem(case)))) for train in (True, False)]
+    return (True,) if programs[0] == programs[1] else (True, False)
+
+
+def worst(got, expected):
+    """The largest error of any leaf, relative to that leaf's largest entry."""
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    errors = [0.0]
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert a.shape == b.shape
+        a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
+        errors.append(np.max(np.abs(a - b), initial=0) / (np.max(np.abs(b), initial=0) or 1))
+    return max(errors)
+
+
+@each_case
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+def test_shapes_dtypes_and_trees_fit(case, train):
+    params, state, x, dy = fn.to_numpy(problem(case), "float32")
+    y, new_state, residuals = case.layer.forward(params, state, x, key=KEY, train=train)
+    dparams, dx = case.layer.backward(residuals, dy)
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves((y, new_state, residuals, dparams, dx)))
+    for got, like in ((dx, x), (dy, y), (dparams, params), (new_state, state)):
+        assert jax.tree.map(lambda a: (a.shape, a.dtype), got) == jax.tree.map(lambda a: (a.shape, a.dtype), like)
+    assert worst(case.layer.apply(params, state, x, key=KEY, train=train), (y, new_state)) == 0
+    assert train or worst(new_state, state) == 0
+
+
+@each_case
+@pytest.mark.usefixtures("x64")
+def test_backward_is_the_vjp_of_forward_and_numpy_agrees_with_jax(case):
+    """Three routes in float64: the two passes on NumPy, the two passes jitted apart, `jax.vjp` of the plain forward pass."""
+    for train in modes(case):
+        oracle = jax.jit(passes_by_vjp(case.layer, train))
+        eager, jitted = both_passes(case.layer, train), both_passes(case.layer, train, wrap=jax.jit)
+        for tied in (False, True):
+            arrays = problem(case, tied=tied)
+            expected = oracle(*on_jax(arrays))
+            assert worst(jitted(*on_jax(arrays)), expected) <= 1e-12
+            assert worst(eager(*arrays), expected) <= 1e-12
+
+
+@each_case
+def test_float32_on_jax_is_close_to_float64_on_numpy(case):
+    for train in modes(case):
+        single = on_jax(problem(case), "float32")
+        got = both_passes(case.layer, train, wrap=jax.jit)(*single)
+        assert {leaf.dtype for leaf in jax.tree.leaves(got)} <= {np.dtype("float32")}
+        assert worst(got, both_passes(case.layer, train)(*fn.to_numpy(single, "float64"))) <= 1e-5
+
+
+@each_layer
+def test_grad_through_the_manual_vjp_runs_backward(case):
+    """The same result as calling `backward`, bit by bit; a changed `backward` changes it."""
+    params, state, x, dy = on_jax(problem(case), "float32")
+    negated = case.layer._replace(backward=lambda r, dy: jax.tree.map(lambda a: -a, case.layer.backward(r, dy)))
+
+    def gradients(layer):
+        manual = fn.with_manual_vjp(layer)
+        _, pull, _ = jax.vjp(lambda p, x: manual.apply(p, state, x, key=KEY, train=True), params, x, has_aux=True)
+        return pull(dy)
+
+    for layer in (case.layer, negated):
+        expected = both_passes(layer, train=True)(params, state, x, dy)[2:]
+        assert worst(gradients(layer), expected) == 0
+
+
+@each_case
+def test_examples_are_independent_and_a_nan_is_seen(case):
+    """In evaluation an example's output depends on that example alone, and a broken input never looks like a good one."""
+    params, state, x, _ = problem(case)
+    broken = x.copy()
+    broken[1] = np.nan
+    y, _ = case.layer.apply(params, state, x)
+    with np.errstate(invalid="ignore"):
+        broken_y, _ = case.layer.apply(params, state, broken)
+    others = np.arange(N) != 1
+    assert np.isnan(broken_y[1]).any()
+    assert worst(broken_y[others], y[others]) <= 1e-12
+
+
+@each_case
+def test_bad_input_is_refused_by_name(case):
+    layer, (params, state, x, dy) = case.layer, problem(case)
+    residuals = layer.forward(params, state, x, key=KEY, train=True)[2]
+
+    def refused(params=params, state=state, x=x):
+        with pytest.raises((ValueError, TypeError), match=r"^\w+: expected .*, got "):
+            layer.forward(params, state, x, key=KEY, train=True)
+
+    if isinstance(params, dict):
+        wrong = [{**params, "surplus": np.ones(3)}, {name: a[None] for name, a in params.items()}]
+        wrong += [{name: a for name, a in params.items() if name != missing} for missing in params]
+    else:
+        wrong = [(*params, np.ones(3)), *([params[1:]] if params else [])]
+    for bad in (None, [params], *wrong):
+        refused(params=bad)
+    for bad in (None, {"mean": np.ones(99), "var": np.ones(99)}, (*state, ())):
+        refused(state=bad)
+    if layer.name == "serial" and not params:
+        return  # no layer looks at x
+    for bad in (x.tolist(), x.astype("int32"), *([] if case.any_rank else [x[0], x[None]])):
+        refused(x=bad)
+    if jax.tree.leaves(params):
+        refused(x=np.concatenate([x, x], axis=-1))
+    with pytest.raises(ValueError, match=r"^\w+: expected dy of shape .*, got "):
+        layer.backward(residuals, dy[..., None])
