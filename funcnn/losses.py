@@ -31,17 +31,16 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: floa
     n, k = logits.shape
     if n == 0:
         raise ValueError(f"{name}: expected at least one example, got logits of shape {logits.shape}")
-    t, valid = _distribution(name, labels, logits)
+    t = _distribution(name, labels, logits)  # (N, K)
     t = (1 - label_smoothing) * t + label_smoothing / k
     xp = namespace(logits, t)
-    weight = xp.where(valid, 1.0 / n, np.nan).astype(logits.dtype)  # (N,)
     z = logits - logits.max(1, keepdims=True)  # (N, K)
     log_p = z - xp.log(xp.exp(z).sum(1, keepdims=True))
-    return -((t * log_p).sum(1) * weight).sum(), (xp.exp(log_p) - t) * weight[:, None]
+    return -(t * log_p).sum(1).mean(), (xp.exp(log_p) - t) / n
 
 
-def _distribution(name: str, labels: Array, logits: Array) -> tuple[Array, Array]:
-    """The labels as rows t (N, K) that sum to 1, and which of them are valid (N,)."""
+def _distribution(name: str, labels: Array, logits: Array) -> Array:
+    """The labels as rows t (N, K) that sum to 1; raise where one cannot be, or make it NaN where its values are not known."""
     n, k = logits.shape
     xp = namespace(logits, labels)
     if not isinstance(labels, np.ndarray | jax.Array):
@@ -56,7 +55,7 @@ def _distribution(name: str, labels: Array, logits: Array) -> tuple[Array, Array
         valid, expected = abs(t.sum(1) - 1) < 1e-3, "rows of labels that sum to 1"
     if not isinstance(valid, jax.core.Tracer) and not valid.all():
         raise ValueError(f"{name}: expected {expected}, got {np.asarray(labels)[~np.asarray(valid)][0]} among them")
-    return t, valid
+    return xp.where(valid[:, None], t, np.nan)
 
 
 def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:

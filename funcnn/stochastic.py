@@ -65,6 +65,6 @@ def _checked(key: Array | None) -> Array:
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
     raw = isinstance(key, jax.Array | np.ndarray) and key.dtype == "uint32" and key.ndim == 1
     if not typed and not raw:
-        got = "none" if key is None else repr(key)
+        got = "none" if key is None else f"keys of shape {key.shape}" if isinstance(key, jax.Array) else repr(key)
         raise ValueError(f"dropout: expected one key in training, got {got}; pass key=jax.random.key(seed)")
     return key

@@ -49,7 +49,7 @@ class Window(NamedTuple):
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
-    padding: Padding
+    padding: Literal["SAME", "VALID", "SAME_LOWER"] | tuple[tuple[int, int], ...]
 
     def over(self, in_sizes: Sequence[int]) -> Geometry:
         """The geometry over an input of spatial sizes `in_sizes`; ValueError where a window does not fit."""
@@ -85,8 +85,8 @@ def window(name: str, sizes: Sequence[int], stride: int | Sequence[int], padding
     return Window(name, sizes, strides, dilations, _checked_padding(name, padding, len(sizes)))
 
 
-def _checked_padding(name: str, padding: Padding, rank: int) -> Padding:
-    if isinstance(padding, str) and padding in ("SAME", "VALID", "SAME_LOWER"):
+def _checked_padding(name: str, padding: Padding, rank: int) -> Literal["SAME", "VALID", "SAME_LOWER"] | tuple[tuple[int, int], ...]:
+    if padding == "SAME" or padding == "VALID" or padding == "SAME_LOWER":
         return padding
     if isinstance(padding, int) and not isinstance(padding, bool) and padding >= 0:
         return ((padding, padding),) * rank
@@ -98,7 +98,7 @@ def _checked_padding(name: str, padding: Padding, rank: int) -> Padding:
     )
 
 
-def _pads(padding: Padding, i: int, axis: Axis) -> tuple[int, int]:
+def _pads(padding: str | tuple[tuple[int, int], ...], i: int, axis: Axis) -> tuple[int, int]:
     if padding == "VALID":
         return 0, 0
     if isinstance(padding, str):

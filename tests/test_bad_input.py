@@ -1,0 +1,173 @@
+"""What cannot be right is refused at once, in one sentence: the layer, what was expected, what came."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcnn as fn
+
+IMAGES = np.ones((2, 6, 5, 3), "float32")
+
+
+def run(layer, x=IMAGES, **options):
+    params, state = layer.init(jax.random.key(0), x.shape[1:])
+    return layer.apply(params, state, x, **options)
+
+
+three_by_three_only = fn.convolution.direct._replace(name="picky", supports=lambda geometry: all(a.window == 3 for a in geometry.axes))
+
+OPTIONS = {
+    "kernel without axes": (lambda: fn.conv(4, 3), "conv: expected a window size per spatial axis, such as (3, 3), got 3"),
+    "kernel zero": (lambda: fn.conv(4, (3, 0)), "conv: expected every window size to be a whole number of at least 1, got 0"),
+    "no features": (lambda: fn.conv(0, (3, 3)), "conv: expected features to be a whole number of at least 1, got 0"),
+    "features of another kind": (lambda: fn.dense(2.5), "dense: expected features to be a whole number of at least 1, got 2.5"),
+    "stride zero": (lambda: fn.conv(4, (3, 3), stride=0), "conv: expected every stride to be a whole number of at least 1, got 0"),
+    "stride negative": (
+        lambda: fn.max_pool((2, 2), stride=(1, -1)),
+        "max_pool: expected every stride to be a whole number of at least 1, got -1",
+    ),
+    "strides too many": (
+        lambda: fn.conv(4, (3, 3), stride=(1, 1, 1)),
+        "conv: expected one stride per spatial axis, that is 2, got (1, 1, 1)",
+    ),
+    "dilation zero": (lambda: fn.conv(4, (3, 3), dilation=0), "conv: expected every dilation to be a whole number of at least 1, got 0"),
+    "padding unknown": (lambda: fn.conv(4, (3, 3), padding="FULL"), 'conv: expected padding "SAME", "VALID", "SAME_LOWER", a whole'),
+    "padding negative": (lambda: fn.conv(4, (3, 3), padding=-1), "pairs (low, high), got -1"),
+    "padding of one axis": (lambda: fn.avg_pool((2, 2), padding=((1, 1),)), "avg_pool: expected padding"),
+    "padding True": (lambda: fn.conv(4, (3, 3), padding=True), "got True"),
+    "window zero": (lambda: fn.max_pool((0, 2)), "max_pool: expected every window size to be a whole number of at least 1, got 0"),
+    "ties unknown": (lambda: fn.max_pool((2, 2), ties="last"), 'max_pool: expected ties "first" or "split", got \'last\''),
+    "rate zero": (lambda: fn.dropout(0), "dropout: expected rate, the share dropped, strictly between 0 and 1, got 0"),
+    "rate negative": (lambda: fn.dropout(-0.1), "strictly between 0 and 1, got -0.1"),
+    "rate one": (lambda: fn.dropout(1.0), "strictly between 0 and 1, got 1.0"),
+    "momentum": (
+        lambda: fn.batch_norm(momentum=1.0),
+        "batch_norm: expected momentum in [0, 1), the share of the running value kept, got 1.0",
+    ),
+    "epsilon": (lambda: fn.batch_norm(epsilon=0), "batch_norm: expected epsilon above 0, got 0"),
+    "merge unknown": (lambda: fn.parallel(fn.relu, merge="mean"), 'parallel: expected merge "sum" or "concatenate", got \'mean\''),
+    "no branches": (lambda: fn.parallel(), "parallel: expected at least one layer, got none"),
+    "window over input": (
+        lambda: run(fn.conv(4, (7, 3), padding="VALID")),
+        "windows that reach over (7, 3) on a padded input of (6, 5); pad it",
+    ),
+    "pool over input": (lambda: run(fn.max_pool((2, 6))), "max_pool: expected an input at least as large as the window"),
+    "dilated over input": (
+        lambda: run(fn.conv(4, (3, 3), dilation=4, padding=1)),
+        "windows that reach over (9, 9) on a padded input of (8, 7)",
+    ),
+    "window of padding": (
+        lambda: run(fn.max_pool((2, 2), padding=2)),
+        "max_pool: expected windows that hold some of x, got one of nothing but padding",
+    ),
+    "algorithm": (lambda: run(fn.conv(4, (2, 3), algorithm=three_by_three_only)), "conv: algorithm 'picky' does not support Geometry"),
+    "no key": (lambda: run(fn.dropout(0.5), train=True), "dropout: expected one key in training, got none; pass key=jax.random.key(seed)"),
+    "key a number": (lambda: run(fn.dropout(0.5), train=True, key=0), "dropout: expected one key in training, got 0"),
+    "keys": (
+        lambda: run(fn.dropout(0.5), train=True, key=jax.random.split(jax.random.key(0))),
+        "dropout: expected one key in training, got keys of shape (2,)",
+    ),
+    "one value": (
+        lambda: run(fn.batch_norm(), np.ones((1, 3)), train=True),
+        "expected more than one value per channel in training, got x of shape (1, 3)",
+    ),
+    "not flat": (lambda: run(fn.dense(4)), "dense: expected in_shape of shape (D,), got (6, 5, 3); put fn.flatten before it"),
+    "branches that do not fit": (
+        lambda: run(fn.residual(fn.conv(4, (3, 3)))),
+        "residual: expected outputs that fit together for merge='sum', got shapes",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), OPTIONS.values(), ids=OPTIONS.keys())
+def test_a_wrong_option_or_use_is_named(make, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        make()
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_the_messages_are_the_same_while_tracing(wrap):
+    layer = fn.conv(4, (3, 3))
+    params, state = layer.init(jax.random.key(0), (6, 5, 3))
+    apply = wrap(lambda x: layer.apply(params, state, x))
+    for x, message in (
+        (IMAGES[0], r"conv: expected x of shape \(N, H, W, 3\), got \(6, 5, 3\)"),
+        (IMAGES[..., :2], r"conv: expected x of shape \(N, H, W, 3\), got \(2, 6, 5, 2\)"),
+        (IMAGES.astype("uint8"), r"conv: expected x of a floating-point dtype, got uint8; convert it"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            apply(x)
+    with pytest.raises(TypeError, match=r"conv: expected x to be a NumPy or JAX array, got list"):
+        layer.apply(params, state, IMAGES.tolist())
+
+
+def test_an_error_inside_a_network_says_where():
+    net = fn.serial(fn.relu, fn.residual(fn.conv(3, (3, 3)), fn.conv(3, (3, 3))))
+    params, state = net.init(jax.random.key(0), (6, 5, 3))
+    with pytest.raises(ValueError, match=r"conv: expected x of shape") as caught:
+        net.apply(params, state, IMAGES[..., :2])
+    assert caught.value.__notes__ == [
+        "in layer 0 (conv) of serial",
+        "in layer 0 (serial) of residual",
+        "in layer 1 (residual) of serial",
+    ]
+
+
+def test_params_of_another_network_are_refused():
+    deep, shallow = fn.serial(fn.flatten, fn.dense(3), fn.relu, fn.dense(3)), fn.serial(fn.flatten, fn.dense(3))
+    wide = fn.serial(fn.flatten, fn.dense(5))
+    for other, message in ((deep, "serial: expected params to be a tuple of 2 entries"), (wide, r"dense: expected params\['w'\] of shape")):
+        with pytest.raises(ValueError, match=message):
+            shallow.apply(*other.init(jax.random.key(0), (6, 5, 3)), IMAGES)
+
+
+def test_what_is_no_layer_is_refused():
+    with pytest.raises(TypeError, match=r"serial: expected layers, got function as argument 1; call it, batch_norm\(\.\.\.\)"):
+        fn.serial(fn.relu, fn.batch_norm)
+    with pytest.raises(TypeError, match=r"residual: expected layers, got int as argument 1"):
+        fn.residual(fn.relu, shortcut=3)
+
+
+LOGITS = np.zeros((3, 4), "float32")
+LABELS = {
+    "out of range": (np.asarray([0, 4, 1]), r"expected labels in \[0, 4\), got 4 among them"),
+    "negative": (np.asarray([0, -1, 1]), r"expected labels in \[0, 4\), got -1 among them"),
+    "too few": (np.asarray([0, 1]), r"expected labels of shape \(3,\), got \(2,\)"),
+    "column": (np.asarray([[0], [1], [2]]), r"expected labels of shape \(3, 4\), got \(3, 1\); or whole numbers of shape \(N,\)"),
+    "floating": (np.zeros(3), r"expected labels of shape \(3, 4\), got \(3,\)"),
+    "not a distribution": (np.ones((3, 4)), r"expected rows of labels that sum to 1, got \[1. 1. 1. 1.\] among them"),
+    "list": ([0, 1, 2], r"expected labels to be a NumPy or JAX array, got list"),
+}
+
+
+@pytest.mark.parametrize(("labels", "message"), LABELS.values(), ids=LABELS.keys())
+def test_wrong_labels_are_refused(labels, message):
+    with pytest.raises((ValueError, TypeError), match="^softmax_cross_entropy: " + message):
+        fn.softmax_cross_entropy(LOGITS, labels)
+
+
+@pytest.mark.parametrize("labels", [np.asarray([0, 4, 1], "int32"), np.ones((3, 4), "float32")], ids=["out of range", "not a distribution"])
+def test_labels_whose_values_are_not_known_poison_the_result(labels):
+    """Traced labels cannot be looked at: the loss and the gradient become NaN, never a number that looks right."""
+    loss, dlogits = jax.jit(fn.softmax_cross_entropy)(jnp.asarray(LOGITS), labels)
+    by_grad = jax.jit(jax.grad(lambda z, t: fn.softmax_cross_entropy(z, t)[0]))(jnp.asarray(LOGITS), labels)
+    assert np.isnan(loss)
+    assert np.isnan(dlogits[1]).all()
+    assert np.isnan(by_grad[1]).all()
+
+
+def test_other_losses_and_smoothing_check_theirs():
+    with pytest.raises(ValueError, match=r"label_smoothing in \[0, 1\), got 1"):
+        fn.softmax_cross_entropy(LOGITS, np.asarray([0, 1, 2]), label_smoothing=1)
+    with pytest.raises(ValueError, match=r"mean_squared_error: expected targets of shape \(3, 4\), got \(3,\)"):
+        fn.mean_squared_error(LOGITS, LOGITS[:, 0])
+    with pytest.raises(ValueError, match=r"at least one example, got logits of shape \(0, 4\)"):
+        fn.softmax_cross_entropy(LOGITS[:0], np.zeros(0, "int32"))
+
+
+def test_a_typing_error_in_an_option_is_refused():
+    with pytest.raises(TypeError, match="strides"):
+        fn.conv(4, (3, 3), strides=2)

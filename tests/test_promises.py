@@ -1,0 +1,147 @@
+"""What the library promises of its source and of its compiled programs."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend import core
+
+import funcnn as fn
+
+SOURCE = Path(fn.__file__).parent
+FORBIDDEN = re.compile(r"conv_general_dilated|reduce_window|select_and_scatter|select_and_gather|scatter")
+
+shifted, im2col, direct = fn.convolution.shifted, fn.convolution.im2col, fn.convolution.direct
+EVERYTHING = fn.serial(
+    fn.conv(4, (3, 3), stride=2, algorithm=im2col),
+    fn.batch_norm(),
+    fn.relu,
+    fn.parallel(fn.conv(2, (3, 3), algorithm=shifted), fn.conv(2, (2, 2), algorithm=direct), merge="concatenate"),
+    fn.max_pool((3, 3), stride=2, padding="SAME"),
+    fn.residual(fn.conv(4, (3, 3), dilation=2), fn.max_pool((2, 2), stride=1, padding="SAME", ties="split"), fn.identity),
+    fn.avg_pool((2, 2), stride=1, padding="SAME_LOWER", count_include_pad=False),
+    fn.parallel(fn.global_avg_pool, fn.serial(fn.flatten, fn.dense(4))),
+    fn.dropout(0.5),
+    fn.dense(10),
+)
+
+
+def primitives(jaxpr):
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(inner, core.ClosedJaxpr | core.Jaxpr):
+                    yield from primitives(inner.jaxpr if isinstance(inner, core.ClosedJaxpr) else inner)
+
+
+def problem(shape=(3, 13, 16, 3)):
+    params, state = EVERYTHING.init(jax.random.key(0), shape[1:])
+    return params, state, jax.random.normal(jax.random.key(1), shape), jnp.arange(shape[0]) % 10
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+def test_no_compiled_convolution_pooling_or_scatter(train):
+    params, state, x, labels = problem()
+
+    def passes(params, state, x, labels, key):
+        logits, _, residuals = EVERYTHING.forward(params, state, x, key=key, train=train)
+        return EVERYTHING.backward(residuals, fn.softmax_cross_entropy(logits, labels)[1])
+
+    names = set(primitives(jax.make_jaxpr(passes)(params, state, x, labels, jax.random.key(2)).jaxpr))
+    assert {"dot_general", "pad"} <= names
+    assert not [name for name in names if FORBIDDEN.search(name)]
+
+
+def test_the_search_for_primitives_finds_what_it_looks_for():
+    """`jax.grad` of an indexed array scatters, and lax convolves, inside jit too."""
+    grad = jax.jit(jax.grad(lambda x: x[jnp.asarray([0, 0])].sum()))
+    assert any(FORBIDDEN.search(n) for n in primitives(jax.make_jaxpr(grad)(jnp.ones(3)).jaxpr))
+    convolve = jax.jit(lambda x: jax.lax.conv(x, x, (1, 1), "SAME"))
+    assert "conv_general_dilated" in set(primitives(jax.make_jaxpr(convolve)(jnp.ones((1, 1, 3, 3))).jaxpr))
+
+
+def test_the_source_of_convolution_and_pooling_never_names_lax():
+    files = [
+        *(SOURCE / "convolution").glob("*.py"),
+        *(SOURCE / name for name in ("pooling.py", "normalization.py", "linear.py", "layer.py")),
+    ]
+    assert len(files) >= 11
+    for file in files:
+        code = re.sub(r'""".*?"""', "", file.read_text(), flags=re.S)
+        assert not re.search(r"\blax\b|\.at\[|scatter", code), file
+
+
+def test_array_kernels_import_nothing_of_jax_transformations():
+    for file in (SOURCE / "convolution").glob("*.py"):
+        if file.name != "layers.py":
+            assert not re.search(r"^\s*(import jax|from jax)", file.read_text(), flags=re.M), file
+
+
+def test_one_custom_vjp_in_the_library():
+    uses = [f.name for f in SOURCE.rglob("*.py") for _ in re.findall(r"^[^\"#]*@?jax\.custom_vjp\s*$", f.read_text(), flags=re.M)]
+    assert uses == ["layer.py"]
+
+
+def test_the_contract_and_dense_stay_small():
+    assert len((SOURCE / "layer.py").read_text().splitlines()) <= 120
+    dense = re.search(r"^def dense\(.*?^    return stateless[^\n]*\n", (SOURCE / "linear.py").read_text(), flags=re.S | re.M)
+    assert dense is not None
+    lines = re.sub(r'    """y = x w.*?"""\n', "", dense[0], flags=re.S).strip().splitlines()
+    assert len([line for line in lines if line.strip()]) <= 15
+
+
+@pytest.mark.parametrize("rows", [32_768, 32_769, 40_000])
+def test_jit_eager_and_numpy_agree_above_32768_rows(rows):
+    """jaxlib 0.10.2 computes such sums wrongly (jax-ml/jax#39103)."""
+    x = np.random.default_rng(0).standard_normal((rows, 16)).astype("float32")
+    w = np.random.default_rng(1).standard_normal((16,)).astype("float32")
+
+    def f(x, w):
+        return (jax.vmap(lambda row: row @ w)(x) ** 2).sum()
+
+    exact = ((x.astype("float64") @ w.astype("float64")) ** 2).sum()
+    for got in (f(x, w), jax.jit(f)(x, w)):
+        np.testing.assert_allclose(got, exact, rtol=1e-5)
+
+
+def test_a_network_of_every_layer_is_right_above_32768_rows():
+    """Jitted float32 against eager NumPy float64, forward and backward, with 9 * 64 * 66 = 38,016 rows in the first layers."""
+    net = fn.serial(
+        fn.conv(4, (3, 3), bias=False), fn.batch_norm(), fn.relu, fn.conv(3, (3, 3)), fn.avg_pool((2, 2), stride=1, padding="SAME"),
+        fn.residual(fn.conv(3, (3, 3))), fn.max_pool((2, 2)), fn.dropout(0.5), fn.flatten, fn.dense(5),
+    )  # fmt: skip
+    key, x = jax.random.key(1), jax.random.normal(jax.random.key(2), (9, 64, 66, 3))
+    params, state = net.init(jax.random.key(0), x.shape[1:])
+
+    def passes(params, state, x, dy):
+        y, new_state, residuals = net.forward(params, state, x, key=key, train=True)
+        return y, new_state, net.backward(residuals, dy)
+
+    dy = jax.random.normal(jax.random.key(3), (9, 5))
+    got = jax.jit(passes)(params, state, x, dy)
+    expected = passes(*fn.to_numpy((params, state, x, dy), "float64"))
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
+
+
+def test_numpy_images_with_jax_params_give_jax_arrays():
+    params, state, x, _ = problem()
+    mixed, _, residuals = EVERYTHING.forward(params, state, np.asarray(x), key=jax.random.key(2), train=True)
+    pure, _, _ = EVERYTHING.forward(params, state, x, key=jax.random.key(2), train=True)
+    assert isinstance(mixed, jax.Array)
+    np.testing.assert_allclose(mixed, pure, rtol=1e-4, atol=1e-5)
+    dparams, _ = EVERYTHING.backward(residuals, np.ones(mixed.shape, "float32"))
+    assert jax.tree.structure(dparams) == jax.tree.structure(params)
+
+
+def test_a_seed_means_the_same_network_on_both_libraries():
+    """Also the dropout masks."""
+    params, state, x, _ = problem()
+    on_jax = EVERYTHING.apply(params, state, x, key=jax.random.key(5), train=True)[0]
+    on_numpy = EVERYTHING.apply(*fn.to_numpy((params, state, x), "float64"), key=jax.random.key(5), train=True)[0]
+    assert on_numpy.dtype == "float64"
+    np.testing.assert_allclose(on_jax, on_numpy, atol=1e-4)
