@@ -43,7 +43,7 @@ def dropout(rate: float) -> Layer:
         check_array("dropout", "x", x, ("N", "..."))
         if not train:
             return x, state, DropoutEval(x[:0])
-        mask = jax.random.bernoulli(_checked(key), 1 - rate, x.shape)  # like x
+        mask = jax.random.bernoulli(_checked(key), jnp.float32(1 - rate), x.shape)  # like x; the same ones with float64 on
         mask = mask if isinstance(x, jax.Array) else np.asarray(mask)
         return _drop(mask, x), state, DropoutTrain(mask)
 

@@ -1,0 +1,112 @@
+"""What all experiments share: their options, the folder a run writes to, and its progress bar."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import tyro
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+CONSOLE = Console()
+
+
+class UserError(Exception):
+    """Something the user can mend; shown as one sentence, without a traceback."""
+
+
+@dataclass(frozen=True)
+class Options:
+    seed: int = 0
+    """What all random numbers follow from."""
+    epochs: int = 30
+    """How often to go over the training data."""
+    gradients: Literal["manual", "auto"] = "manual"
+    """Hand-written gradients, or `jax.grad` of the plain forward pass."""
+    smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """One epoch on little data, to see that everything runs."""
+    out: Path | None = None
+    """The folder for the results; by default runs/NAME, or runs/NAME-2 and so on where that is taken."""
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Allow --out to be a folder that already holds something."""
+
+
+class Run:
+    """The folder of one run. `config.json` is there from the start; `metrics.jsonl` grows by a line an epoch."""
+
+    def __init__(self, name: str, options: Options):
+        if options.epochs < 1:
+            raise UserError(f"{name}: expected --epochs to be at least 1, got {options.epochs}")
+        self.folder = _claim(name, options)
+        try:
+            self.write("config", {"experiment": name, **asdict(options), "out": str(self.folder), **environment()})
+            (self.folder / "metrics.jsonl").write_text("")
+        except OSError as error:
+            raise UserError(f"{name}: cannot write to {self.folder}: {error.strerror}; choose another folder with --out") from error
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        (self.folder / f"{name}.json").write_text(json.dumps(value, indent=2, default=str) + "\n")
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def picture(self, name: str, figure: Figure) -> None:
+        figure.savefig(self.folder / f"{name}.png", dpi=150)
+
+
+def _claim(name: str, options: Options) -> Path:
+    """Make the run's folder; never one that holds another run's results, unless --overwrite says so."""
+    candidates = [options.out] if options.out else [Path("runs", name), *(Path("runs", f"{name}-{i}") for i in range(2, 10_000))]
+    for folder in candidates:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not any(folder.iterdir()) or (options.out and options.overwrite):
+                return folder
+        except OSError as error:
+            raise UserError(f"{name}: cannot write to {folder}: {error.strerror}; choose another folder with --out") from error
+    raise UserError(f"{name}: {candidates[-1]} already holds results; add --overwrite, or choose another folder with --out")
+
+
+def environment() -> dict[str, Any]:
+    """The versions and the machine that a result belongs to."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return {
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in ("jax", "jaxlib", "numpy", "optax", "scikit-learn")}},
+        "commit": commit.stdout.strip() or None,
+        "device": jax.devices()[0].device_kind,
+        "backend": jax.default_backend(),
+        "platform": platform.platform(),
+    }
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Any]:
+    """A live bar; `advance(**numbers)` moves it by one and shows the numbers."""
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[numbers]}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=CONSOLE) as bar:
+        task = bar.add_task(description, total=total, numbers="")
+
+        def advance(**numbers: float) -> None:
+            bar.update(task, advance=1, numbers="  ".join(f"{name} {value:.4f}" for name, value in numbers.items()))
+
+        yield advance
+
+
+def table(title: str, header: Iterable[Any], rows: Iterable[Iterable[Any]], text_columns: int = 1) -> None:
+    """Print a table whose first `text_columns` columns are aligned to the left, the others to the right."""
+    made = Table(title=title, title_justify="left")
+    for i, name in enumerate(header):
+        made.add_column(str(name), justify="left" if i < text_columns else "right")
+    for row in rows:
+        made.add_row(*map(str, row))
+    CONSOLE.print(made)
