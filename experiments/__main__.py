@@ -15,7 +15,7 @@ NAMES = sorted(m.name for m in pkgutil.iter_modules(experiments.__path__) if m.n
 
 def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        heads = [(name, importlib.import_module(f"experiments.{name}").__doc__.split("\n\n")[0]) for name in NAMES]
+        heads = [(name, (importlib.import_module(f"experiments.{name}").__doc__ or "").split("\n\n")[0]) for name in NAMES]
         shown = [(name, *head.removesuffix(".").rsplit(" Takes ", 1)) for name, head in heads]
         table("python -m experiments NAME [--help]", ("name", "what it shows", "takes"), shown, text_columns=2)
         return 0

@@ -48,8 +48,8 @@ def main(options: Config) -> None:
             rows.append(row)
             run.log({name: row[name] for name in ("seed", "test_accuracy", "identical")})
     table(
-        "Digits, every seed twice",
-        ("seed", "test accuracy", "seconds", "again", "same parameters and metrics, bit by bit"),
+        "Digits, every seed twice; same bits: of all parameters and metrics",
+        ("seed", "test accuracy", "seconds", "again", "same bits"),
         (
             (r["seed"], f"{100 * r['test_accuracy']:.2f} %", *(f"{s:.1f}" for s in r["seconds"]), "yes" if r["identical"] else "NO")
             for r in rows

@@ -46,10 +46,14 @@ def classification(outputs: Array, targets: Array) -> Metrics:
 
 def init(net: Layer, optimizer: optax.GradientTransformation, key: Array, in_shape: tuple[int, ...]) -> TrainState:
     """A fresh state for `net` on inputs of `in_shape` per example; all its buffers are its own, as steps donate them."""
-    init_key, train_key = jax.random.split(key)
-    params, state = net.init(init_key, in_shape)
-    fresh = TrainState(params, state, optimizer.init(params), train_key, jnp.zeros((), "int32"))
-    return jax.tree.map(jnp.copy, fresh)
+
+    @jax.jit
+    def fresh(key: Array) -> TrainState:
+        init_key, train_key = jax.random.split(key)
+        params, state = net.init(init_key, in_shape)
+        return TrainState(params, state, optimizer.init(params), train_key, jnp.zeros((), "int32"))
+
+    return jax.tree.map(jnp.copy, fresh(key))
 
 
 def gradients_of(net: Layer, loss: Loss, gradients: Literal["manual", "auto"] = "manual") -> Callable:

@@ -12,3 +12,10 @@ def x64():
     """JAX in float64 for one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def optax_promotes():
+    """The standard promotion: Adam in optax raises a float to an integer power, which the strict one refuses."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield

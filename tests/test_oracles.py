@@ -156,6 +156,7 @@ def test_the_gradient_of_mean_squared_error_is_its_vjp():
 
 
 @pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+@pytest.mark.peers
 def test_a_network_is_that_of_pytorch(train):
     """Convolution, batch norm with its running state, max pooling with ties, dense and cross-entropy: every value and gradient."""
     torch = pytest.importorskip("torch")

@@ -12,17 +12,11 @@ import pytest
 import funcnn as fn
 from funcnn import training
 
+pytestmark = pytest.mark.usefixtures("optax_promotes")
 KEY = jax.random.key(0)
 NET = fn.serial(fn.conv(4, (3, 3), bias=False), fn.batch_norm(), fn.relu, fn.max_pool((2, 2)), fn.dropout(0.3), fn.flatten, fn.dense(3))
 X = np.asarray(jax.random.normal(jax.random.key(1), (22, 6, 6, 1)))
 LABELS = np.arange(22, dtype="int32") % 3
-
-
-@pytest.fixture(autouse=True)
-def _optax_promotes():
-    """Adam in optax raises a float to an integer power, which strict promotion refuses."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
 
 
 def same(a, b):

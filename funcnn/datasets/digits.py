@@ -15,8 +15,8 @@ def digits() -> Split:
 
     Source: the test part of UCI's Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998).
     """
-    data = load_digits()
-    images = (data.images[..., None] / 16).astype("float32")  # (1797, 8, 8, 1)
-    labels = data.target.astype("int32")
+    pixels, classes = load_digits(return_X_y=True)
+    images = np.asarray(pixels, "float32").reshape(-1, 8, 8, 1) / 16  # (1797, 8, 8, 1)
+    labels = np.asarray(classes, "int32")  # (1797,)
     train, test = train_test_split(np.arange(len(labels)), test_size=360, stratify=labels, random_state=0)
     return Split(images[train], labels[train], images[test], labels[test])
