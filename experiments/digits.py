@@ -77,8 +77,8 @@ def main(options: Config) -> None:
             advance(loss=row["train_loss"], accuracy=row["test_accuracy"])
 
         ts, seconds = train(data, seed=options.seed, epochs=epochs, gradients=options.gradients, each=each)
-    logits = np.asarray(NET.apply(ts.params, ts.state, data.test_images)[0])
-    predicted = logits.argmax(1)
+    ts = fn.to_numpy(ts)  # what follows runs eagerly on NumPy
+    predicted = NET.apply(ts.params, ts.state, data.test_images)[0].argmax(1)
     wrong = np.flatnonzero(predicted != data.test_labels)
     counts = confusion_matrix(data.test_labels, predicted, labels=range(10))
     table("Confusion matrix: true class in rows, predicted in columns", ("", *range(10)), ([str(i), *row] for i, row in enumerate(counts)))
@@ -105,12 +105,12 @@ def show_agreement(rows: list) -> None:
 def draw(run: Run, ts: training.TrainState, data: datasets.Split, history, counts, predicted, wrong) -> None:
     run.picture("learning_curves", figures.learning_curves(history))
     run.picture("confusion_matrix", figures.confusion_matrix(counts, [str(i) for i in range(10)]))
-    run.picture("filters", figures.filters(np.asarray(ts.params[0]["w"])))
+    run.picture("filters", figures.filters(ts.params[0]["w"]))
     x, stages = data.test_images[:1], [("input", data.test_images[0])]
     for layer, p, s in zip(LAYERS, ts.params, ts.state, strict=True):
         x = layer.apply(p, s, x)[0]
         if layer.name not in ("dropout", "flatten"):  # change nothing that could be seen
-            stages.append((layer.name, np.asarray(x[0])))
+            stages.append((layer.name, x[0]))
     run.picture("feature_maps", figures.feature_maps(stages, f"A {data.test_labels[0]} on its way through the network"))
     captions = [f"{predicted[i]} (is {data.test_labels[i]})" for i in wrong[:16]]
     title = f"{len(wrong)} of {len(predicted)} test digits are misread" + ("; the first 16" if len(wrong) > 16 else "")

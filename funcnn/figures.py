@@ -60,32 +60,29 @@ def filters(w: np.ndarray, title: str = "First-layer filters") -> Figure:
 
 
 def feature_maps(stages: Sequence[tuple[str, np.ndarray]], title: str, most: int = 8) -> Figure:
-    """One example on its way through a network.
+    """One example on its way through a network, a row for each layer, each channel on a grey scale of its own.
 
     Args:
         stages: for each layer its name and its output (H, W, C) or (D,); a vector is drawn as bars.
         most: the largest number of channels drawn of each.
     """
-    figure = Figure(figsize=(1.6 + 1.0 * most, 1.15 * len(stages) + 0.5), layout="constrained")
+    figure = Figure(figsize=(1.6 + 1.0 * most, 1.2 * len(stages) + 0.5), layout="constrained")
     figure.suptitle(title)
-    grid = figure.add_gridspec(len(stages), most)
-    for row, (name, value) in enumerate(stages):
+    for axes, (name, value) in zip(figure.subplots(len(stages), 1, squeeze=False).flat, stages, strict=True):
+        label = f"{name}\n" + "x".join(map(str, value.shape))
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8, labelpad=8)
+        axes.tick_params(labelsize=7)
         if value.ndim == 1:
-            axes = figure.add_subplot(grid[row, :])
             axes.bar(range(len(value)), value, color="0.4")
-            if len(value) <= 20:
-                axes.set_xticks(range(len(value)))
-            axes.tick_params(labelsize=7)
-            _label(axes, f"{name}\n{len(value)}")
+            axes.set_xticks(range(len(value)) if len(value) <= 20 else [])
             continue
-        for c in range(min(most, value.shape[-1])):
-            axes = figure.add_subplot(grid[row, c])
-            axes.imshow(value[:, :, c], cmap="gray")
-            axes.set(xticks=[], yticks=[])
-            if row == 0 or c > 0 or value.shape[-1] > 1:
-                axes.set_title(f"channel {c}", fontsize=6, pad=2)
-            if c == 0:
-                _label(axes, f"{name}\n" + "x".join(map(str, value.shape)))
+        count, width = min(most, value.shape[-1]), value.shape[1] * 1.1
+        for c in range(count):
+            picture = value[:, :, c]
+            axes.imshow(picture, cmap="gray", extent=(c * width, c * width + value.shape[1], 0, value.shape[0]))
+        axes.set(xlim=(0, most * width), ylim=(0, value.shape[0]), yticks=[])
+        axes.set_xticks([c * width + value.shape[1] / 2 for c in range(count)], [f"channel {c}" for c in range(count)])
+        axes.spines[:].set_visible(False)
     return figure
 
 
@@ -96,10 +93,6 @@ def examples(images: np.ndarray, captions: Sequence[str], title: str) -> Figure:
         axes.imshow(image[..., 0], cmap="gray_r")
         axes.set_title(caption, fontsize=8)
     return figure
-
-
-def _label(axes, text: str) -> None:
-    axes.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=8, labelpad=8)
 
 
 def _grid(count: int, title: str, columns: int = 8) -> tuple[Figure, list]:

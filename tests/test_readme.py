@@ -1,0 +1,57 @@
+"""What the README says is so: its code runs and prints what it says, its commands are those of CI, its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+COMMANDS = re.findall(r"```sh\n(.*?)\n```", README, flags=re.S)
+
+
+def printed(capsys, code):
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    return float(re.search(r"[\d.]+(e-?\d+)?", capsys.readouterr().out)[0])
+
+
+def claimed(code):
+    return float(re.search(r"print\(.*# .*?([\d.]+(e-?\d+)?)", code)[1])
+
+
+def test_the_gradients_differ_by_what_is_said(capsys):
+    error = printed(capsys, PYTHON[0])
+    assert error <= 1e-5
+    assert 0.2 < error / claimed(PYTHON[0]) < 5
+
+
+@pytest.mark.usefixtures("optax_promotes")
+def test_the_training_reaches_what_is_said(capsys):
+    assert abs(printed(capsys, PYTHON[2]) - claimed(PYTHON[2])) <= 1.5  # percent; rounding differs between machines
+
+
+def test_dense_is_shown_as_it_is():
+    source = (ROOT / "funcnn" / "linear.py").read_text()
+    source = re.search(r"^def dense.*?^    return stateless[^\n]*\n", source, flags=re.S | re.M)[0]
+    source = re.sub(r'    """y = x w \+ b.*?"""\n\n?', "", source, count=1, flags=re.S)
+    source = re.sub(r": int|: Initializer| -> Layer", "", source)
+
+    def squeezed(code):
+        return re.sub(r"\s+", " ", code).replace("= ", "=").replace(" =", "=").strip()
+
+    assert squeezed(source) == squeezed(PYTHON[1])
+
+
+def test_the_commands_are_the_ones_that_ci_runs():
+    first, second = COMMANDS
+    ci = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert second in ci
+    assert first.replace("[experiments]", "[test]").replace("experiments digits", "pytest") == second
+
+
+def test_links_and_named_experiments_exist():
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+    for name in set(re.findall(r"python -m experiments ([a-z]\w*)", README)):
+        assert (ROOT / "experiments" / f"{name}.py").exists(), name
