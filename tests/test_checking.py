@@ -20,7 +20,7 @@ def rows_of(layers):
 def test_right_gradients_agree():
     rows = rows_of(LAYERS)
     assert [(r.layer, r.leaf) for r in rows][:3] == [("0 conv", "w"), ("0 conv", "b"), ("0 conv", "x")]
-    assert len(rows) == 11
+    assert len(rows) == 13
     assert max(r.error for r in rows) <= 1e-14
     assert max(r.ulps for r in rows) <= 64
     assert max(r.difference_error for r in rows) <= 1e-6

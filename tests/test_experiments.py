@@ -5,7 +5,10 @@ import re
 
 import pytest
 
+from experiments import digits
 from experiments.__main__ import NAMES, main
+from experiments.harness import Options, Run, UserError
+from funcnn import datasets
 
 pytestmark = pytest.mark.usefixtures("optax_promotes")
 PICTURES = {
@@ -30,13 +33,18 @@ def test_smoke(name, tmp_path, capsys):
     assert str(folder) in re.sub(r"\s", "", capsys.readouterr().out)
 
 
-def test_one_seed_is_one_result(tmp_path):
-    for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
-        assert main(["digits", "--smoke", "--seed", seed, "--out", str(tmp_path / name)]) == 0
-    metrics = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in "abc"]
-    hashes = [json.loads((tmp_path / name / "results.json").read_text())["params_sha256"] for name in "abc"]
-    assert metrics[0] == metrics[1] != metrics[2]
-    assert hashes[0] == hashes[1] != hashes[2]
+def test_one_seed_is_one_result():
+    data = digits.smaller(datasets.digits())
+
+    def trained(seed):
+        history = []
+        ts, _ = digits.train(data, seed=seed, epochs=1, gradients="manual", each=history.append)
+        return digits.fingerprint((ts.params, ts.state)), history
+
+    first, again, other = trained(0), trained(0), trained(1)
+    assert first == again
+    assert first[0] != other[0]
+    assert first[1] != other[1]
 
 
 def test_alone_it_lists_all_experiments(capsys):
@@ -87,20 +95,17 @@ def test_a_folder_that_cannot_be_written_is_refused(capsys, tmp_path):
         assert message.endswith("choose another folder with --out")
 
 
-def test_results_are_never_overwritten_unasked(capsys, tmp_path, monkeypatch):
+def test_results_are_never_overwritten_unasked(tmp_path, monkeypatch):
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("do not lose me")
-    assert "already holds results; add --overwrite" in refused(capsys, "digits", "--smoke", "--out", str(mine))
+    with pytest.raises(UserError, match=rf"^digits: {mine} already holds results; add --overwrite, or choose another folder with --out$"):
+        Run("digits", Options(out=mine))
     assert [file.name for file in mine.iterdir()] == ["thesis.txt"]
-    assert main(["digits", "--smoke", "--out", str(mine), "--overwrite"]) == 0
-    assert {"thesis.txt", "results.json"} <= {file.name for file in mine.iterdir()}
+    assert Run("digits", Options(out=mine, overwrite=True)).folder == mine
+    assert {file.name for file in mine.iterdir()} == {"thesis.txt", "config.json", "metrics.jsonl"}
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "routes").mkdir(parents=True)
-    (tmp_path / "runs" / "routes" / "results.json").write_text("{}")
-    assert main(["routes", "--smoke"]) == 0
-    assert (tmp_path / "runs" / "routes" / "results.json").read_text() == "{}"
-    assert (tmp_path / "runs" / "routes-2" / "results.json").exists()
+    assert [str(Run("digits", Options()).folder) for _ in range(3)] == ["runs/digits", "runs/digits-2", "runs/digits-3"]
 
 
 @pytest.mark.slow

@@ -129,19 +129,21 @@ def test_a_network_of_every_layer_is_right_above_32768_rows():
 
 
 def test_numpy_images_with_jax_params_give_jax_arrays():
-    params, state, x, _ = problem()
-    mixed, _, residuals = EVERYTHING.forward(params, state, np.asarray(x), key=jax.random.key(2), train=True)
-    pure, _, _ = EVERYTHING.forward(params, state, x, key=jax.random.key(2), train=True)
+    net = fn.serial(fn.relu, fn.conv(3, (3, 3)), fn.batch_norm(), fn.max_pool((2, 2)), fn.dropout(0.5), fn.flatten, fn.dense(3))
+    params, state = net.init(jax.random.key(0), (4, 4, 2))
+    x = np.random.default_rng(0).standard_normal((3, 4, 4, 2)).astype("float32")
+    mixed, _, residuals = net.forward(params, state, x, key=jax.random.key(2), train=True)
+    pure, _, _ = net.forward(params, state, jnp.asarray(x), key=jax.random.key(2), train=True)
     assert isinstance(mixed, jax.Array)
     np.testing.assert_allclose(mixed, pure, rtol=1e-4, atol=1e-5)
-    dparams, _ = EVERYTHING.backward(residuals, np.ones(mixed.shape, "float32"))
+    dparams, _ = net.backward(residuals, np.ones(mixed.shape, "float32"))
     assert jax.tree.structure(dparams) == jax.tree.structure(params)
 
 
 def test_a_seed_means_the_same_network_on_both_libraries():
     """Also the dropout masks."""
     params, state, x, _ = problem()
-    on_jax = EVERYTHING.apply(params, state, x, key=jax.random.key(5), train=True)[0]
+    on_jax = jax.jit(lambda *a: EVERYTHING.apply(*a, key=jax.random.key(5), train=True)[0])(params, state, x)
     on_numpy = EVERYTHING.apply(*fn.to_numpy((params, state, x), "float64"), key=jax.random.key(5), train=True)[0]
     assert on_numpy.dtype == "float64"
     np.testing.assert_allclose(on_jax, on_numpy, atol=1e-4)

@@ -14,7 +14,7 @@ from funcnn import training
 
 pytestmark = pytest.mark.usefixtures("optax_promotes")
 KEY = jax.random.key(0)
-NET = fn.serial(fn.conv(4, (3, 3), bias=False), fn.batch_norm(), fn.relu, fn.max_pool((2, 2)), fn.dropout(0.3), fn.flatten, fn.dense(3))
+NET = fn.serial(fn.flatten, fn.dense(8), fn.batch_norm(), fn.relu, fn.dropout(0.3), fn.dense(3))  # quick to compile
 X = np.asarray(jax.random.normal(jax.random.key(1), (22, 6, 6, 1)))
 LABELS = np.arange(22, dtype="int32") % 3
 
@@ -118,7 +118,7 @@ def test_a_seed_is_a_training_bit_by_bit():
     ids=["momentum", "adamw", "plateau", "lion"],
 )
 def test_any_optimizer_lowers_the_loss(optimizer):
-    _, history, _ = train(epochs=12, optimizer=optimizer)
+    _, history, _ = train(epochs=12, optimizer=optimizer, net=fn.serial(fn.flatten, fn.dense(3)))
     assert history[-1]["loss"].mean() < history[0]["loss"].mean()
 
 
