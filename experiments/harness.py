@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -90,7 +90,7 @@ def environment() -> dict[str, Any]:
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Any]:
+def progress(description: str, total: int) -> Generator[Any, None, None]:
     """A live bar; `advance(**numbers)` moves it by one and shows the numbers."""
     columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[numbers]}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=CONSOLE) as bar:

@@ -3,7 +3,7 @@
 `params`, `state` and the residuals of a combinator are tuples with one entry per layer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import reduce
 from itertools import accumulate, pairwise
@@ -150,7 +150,7 @@ def _fold_in(key: Array | None, i: int) -> Array | None:
 
 
 @contextmanager
-def _place(name: str, i: int, layer: Layer) -> Iterator[None]:
+def _place(name: str, i: int, layer: Layer) -> Generator[None, None, None]:
     """Say in a note to an error in which layer it happened."""
     try:
         yield

@@ -21,9 +21,8 @@ def claimed(code):
 
 
 def test_the_gradients_differ_by_what_is_said(capsys):
-    error = printed(capsys, PYTHON[0])
-    assert error <= 1e-5
-    assert 0.2 < error / claimed(PYTHON[0]) < 5
+    """Rounding differs between JAX releases: 5e-07 on 0.12, what is said on 0.9.2."""
+    assert 0 < printed(capsys, PYTHON[0]) <= 2 * claimed(PYTHON[0]) <= 1e-5
 
 
 @pytest.mark.usefixtures("optax_promotes")
