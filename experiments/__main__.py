@@ -4,10 +4,14 @@ import importlib
 import pkgutil
 import sys
 
-import tyro
-
 import experiments
-from experiments.harness import CONSOLE, UserError, table
+
+try:
+    import tyro
+
+    from experiments.harness import CONSOLE, UserError, table
+except ModuleNotFoundError as error:
+    sys.exit(f"experiments: expected the extra `experiments`, got no {error.name}; install it, .venv/bin/pip install -e '.[experiments]'")
 
 HELPERS = {"__main__", "harness"}
 NAMES = sorted(m.name for m in pkgutil.iter_modules(experiments.__path__) if m.name not in HELPERS)

@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -30,7 +30,8 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Config(Options):
-    pass
+    gradients: Literal["manual", "auto"] = "manual"
+    """Hand-written gradients, or `jax.grad` of the plain forward pass."""
 
 
 def optimizer(epochs: int, examples: int) -> optax.GradientTransformation:
@@ -82,7 +83,7 @@ def main(options: Config) -> None:
     wrong = np.flatnonzero(predicted != data.test_labels)
     counts = confusion_matrix(data.test_labels, predicted, labels=range(10))
     table("Confusion matrix: true class in rows, predicted in columns", ("", *range(10)), ([str(i), *row] for i, row in enumerate(counts)))
-    rows = agreement(LAYERS, ts.params, ts.state, data.train_images[:16], key=jax.random.key(options.seed))
+    rows = agreement(LAYERS, ts.params, ts.state, data.train_images[: 2 if options.smoke else 16], key=jax.random.key(options.seed))
     show_agreement(rows)
     draw(run, ts, data, history, counts, predicted, wrong)
     accuracy = 1 - len(wrong) / len(predicted)
@@ -96,7 +97,8 @@ def main(options: Config) -> None:
 
 def show_agreement(rows: list) -> None:
     table(
-        "Gradients layer by layer, float64: hand-written against jax.grad and against finite differences (largest relative error)",
+        "Gradients layer by layer, float64: hand-written against jax.grad and against finite differences\n"
+        "(largest error, relative to the largest entry; a ULP is the spacing of float64 numbers at that entry)",
         ("layer", "of", "entries", "jax.grad", "in ULPs", "differences"),
         ((r.layer, f"d{r.leaf}", r.entries, f"{r.error:.1e}", f"{r.ulps:.1f}", f"{r.difference_error:.1e}") for r in rows),
     )
@@ -112,6 +114,6 @@ def draw(run: Run, ts: training.TrainState, data: datasets.Split, history, count
         if layer.name not in ("dropout", "flatten"):  # change nothing that could be seen
             stages.append((layer.name, x[0]))
     run.picture("feature_maps", figures.feature_maps(stages, f"A {data.test_labels[0]} on its way through the network"))
-    captions = [f"{predicted[i]} (is {data.test_labels[i]})" for i in wrong[:16]]
+    captions = [f"{data.test_labels[i]} read as {predicted[i]}" for i in wrong[:16]]
     title = f"{len(wrong)} of {len(predicted)} test digits are misread" + ("; the first 16" if len(wrong) > 16 else "")
     run.picture("misread", figures.examples(data.test_images[wrong[:16]], captions, title))

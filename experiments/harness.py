@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax
 import tyro
@@ -30,8 +30,6 @@ class Options:
     """What all random numbers follow from."""
     epochs: int = 30
     """How often to go over the training data."""
-    gradients: Literal["manual", "auto"] = "manual"
-    """Hand-written gradients, or `jax.grad` of the plain forward pass."""
     smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """One epoch on little data, to see that everything runs."""
     out: Path | None = None
@@ -46,6 +44,8 @@ class Run:
     def __init__(self, name: str, options: Options):
         if options.epochs < 1:
             raise UserError(f"{name}: expected --epochs to be at least 1, got {options.epochs}")
+        if options.overwrite and not options.out:
+            raise UserError(f"{name}: expected --out together with --overwrite; without --out a run gets a new folder")
         self.folder = _claim(name, options)
         try:
             self.write("config", {"experiment": name, **asdict(options), "out": str(self.folder), **environment()})
@@ -93,8 +93,8 @@ def environment() -> dict[str, Any]:
 def progress(description: str, total: int) -> Generator[Any, None, None]:
     """A live bar; `advance(**numbers)` moves it by one and shows the numbers."""
     columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[numbers]}"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=CONSOLE) as bar:
-        task = bar.add_task(description, total=total, numbers="")
+    with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=CONSOLE) as bar:
+        task = bar.add_task(description, total=total, numbers="compiling")
 
         def advance(**numbers: float) -> None:
             bar.update(task, advance=1, numbers="  ".join(f"{name} {value:.4f}" for name, value in numbers.items()))
@@ -104,9 +104,10 @@ def progress(description: str, total: int) -> Generator[Any, None, None]:
 
 def table(title: str, header: Iterable[Any], rows: Iterable[Iterable[Any]], text_columns: int = 1) -> None:
     """Print a table whose first `text_columns` columns are aligned to the left, the others to the right."""
-    made = Table(title=title, title_justify="left")
+    made = Table()
     for i, name in enumerate(header):
         made.add_column(str(name), justify="left" if i < text_columns else "right")
     for row in rows:
         made.add_row(*map(str, row))
+    CONSOLE.print(title, highlight=False)
     CONSOLE.print(made)

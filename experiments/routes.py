@@ -14,17 +14,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import funcnn as fn
-from experiments.digits import BATCH, NET, Config, optimizer, smaller
-from experiments.harness import CONSOLE, Run, progress, table
+from experiments.digits import BATCH, NET, optimizer, smaller
+from experiments.harness import CONSOLE, Options, Run, progress, table
 from funcnn import datasets, training
 from funcnn.arrays import Array
 
-__all__ = ["Config"]
 ROUTES: dict[str, tuple[fn.Layer, Literal["manual", "auto"]]] = {
     "backward": (NET, "manual"),
     "jax.grad": (NET, "auto"),
     "jax.grad of with_manual_vjp": (fn.with_manual_vjp(NET), "auto"),
 }
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    pass
 
 
 @dataclass
@@ -88,11 +92,11 @@ def _curves(routes: dict[str, Route]) -> Figure:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, difference = figure.subplots(1, 2)
     first = next(iter(routes.values()))
-    for (name, route), style in zip(routes.items(), ("-", "--", ":"), strict=True):
-        loss.plot(route.losses, style, label=name, linewidth=1.2)
+    for i, ((name, route), style) in enumerate(zip(routes.items(), ("-", "--", ":"), strict=True)):
+        loss.plot(route.losses, style, label=name, linewidth=1.2, color=f"C{i}")
         if route is not first:
             gap = np.abs(np.subtract(route.losses, first.losses))
-            difference.plot(np.where(gap > 0, gap, np.nan), style, label=name, linewidth=0.8)
+            difference.plot(np.where(gap > 0, gap, np.nan), style, label=name, linewidth=0.8, color=f"C{i}")
     loss.set(xlabel="step", ylabel="cross-entropy (nats)", yscale="log", title="Training loss by three routes")
     difference.set(xlabel="step", ylabel="difference of the loss (nats)", yscale="log", title="Against `backward`")
     for axes in (loss, difference):

@@ -56,7 +56,8 @@ def check_array(name: str, what: str, x: Array, expected: Sequence[int | str], h
     if not isinstance(x, np.ndarray | jax.Array):
         raise TypeError(f"{name}: expected {what} to be a NumPy or JAX array, got {type(x).__name__}")
     if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise TypeError(f"{name}: expected {what} of a floating-point dtype, got {x.dtype}; convert it, x.astype('float32')")
+        scale = " / 255" if x.dtype == "uint8" else ""
+        raise TypeError(f"{name}: expected {what} of a floating-point dtype, got {x.dtype}; convert it, x.astype('float32'){scale}")
     check_shape(name, what, x.shape, expected, hint)
 
 
@@ -76,6 +77,16 @@ def _describe(tree: PyTree) -> str:
     if isinstance(tree, Mapping):
         return f"a dict with {sorted(map(str, tree))}"
     return f"a tuple of {len(tree)}" if isinstance(tree, tuple) else type(tree).__name__
+
+
+def check_key(name: str, key: Array | None) -> Array:
+    """`key`, or raise unless it is one key of `jax.random`."""
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
+    raw = isinstance(key, jax.Array | np.ndarray) and key.dtype == "uint32" and key.ndim == 1
+    if not typed and not raw:
+        got = "none" if key is None else f"an array of shape {key.shape}" if hasattr(key, "shape") else repr(key)
+        raise ValueError(f"{name}: expected one random key, got {got}; pass key=jax.random.key(seed)")
+    return key
 
 
 def check_option(name: str, what: str, value: Any, low: int = 1) -> int:

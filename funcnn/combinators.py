@@ -12,7 +12,7 @@ from typing import Literal
 
 import jax
 
-from funcnn.arrays import Array, PyTree, check_array, check_shape, namespace
+from funcnn.arrays import Array, PyTree, check_array, check_key, check_shape, namespace
 from funcnn.layer import Layer, out_shape, stateless
 
 
@@ -49,6 +49,7 @@ def serial(*layers: Layer) -> Layer:
     _check_layers("serial", layers)
 
     def init(key, in_shape):
+        check_key("serial", key)
         params, states, shape = (), (), in_shape
         for i, layer in enumerate(layers):
             with _place("serial", i, layer):
@@ -58,16 +59,17 @@ def serial(*layers: Layer) -> Layer:
         return params, states
 
     def forward(params, state, x, *, key=None, train=False):
-        _check_entries("serial", layers, params, state)
+        _check_entries("serial", layers, params=params, state=state)
         states, residuals = (), ()
         for i, (layer, p, s) in enumerate(zip(layers, params, state, strict=True)):
             with _place("serial", i, layer):
-                x, s, r = layer.forward(p, s, x, key=_fold_in(key, i), train=train)
+                x, s, r = layer.forward(p, s, x, key=_fold_in("serial", key, i), train=train)
             states, residuals = (*states, s), (*residuals, r)
         return x, states, residuals
 
     def backward(residuals, dy):
         """dx_i = J_i^T dx_(i+1), from the last layer to the first."""
+        _check_entries("serial", layers, residuals=residuals)
         dparams = ()
         for layer, r in reversed(list(zip(layers, residuals, strict=True))):
             dp, dy = layer.backward(r, dy)
@@ -116,15 +118,16 @@ def _branches(name: str, layers: tuple[Layer, ...], merge: str) -> Layer:
         raise ValueError(f'{name}: expected merge "sum" or "concatenate", got {merge!r}')
 
     def init(key, in_shape):
+        check_key(name, key)
         inits = [layer.init(jax.random.fold_in(key, i), in_shape) for i, layer in enumerate(layers)]
         return tuple(p for p, _ in inits), tuple(s for _, s in inits)
 
     def forward(params, state, x, *, key=None, train=False):
-        _check_entries(name, layers, params, state)
+        _check_entries(name, layers, params=params, state=state)
         outputs, states, residuals = (), (), ()
         for i, (layer, p, s) in enumerate(zip(layers, params, state, strict=True)):
             with _place(name, i, layer):
-                y, s, r = layer.forward(p, s, x, key=_fold_in(key, i), train=train)
+                y, s, r = layer.forward(p, s, x, key=_fold_in(name, key, i), train=train)
             outputs, states, residuals = (*outputs, y), (*states, s), (*residuals, r)
         shapes = [y.shape if merge == "sum" else y.shape[:-1] for y in outputs]
         if len(set(shapes)) > 1:
@@ -145,8 +148,8 @@ def _branches(name: str, layers: tuple[Layer, ...], merge: str) -> Layer:
     return Layer(name, init, forward, backward)
 
 
-def _fold_in(key: Array | None, i: int) -> Array | None:
-    return None if key is None else jax.random.fold_in(key, i)
+def _fold_in(name: str, key: Array | None, i: int) -> Array | None:
+    return None if key is None else jax.random.fold_in(check_key(name, key), i)
 
 
 @contextmanager
@@ -162,12 +165,14 @@ def _place(name: str, i: int, layer: Layer) -> Generator[None, None, None]:
 def _check_layers(name: str, layers: tuple[Layer, ...]) -> None:
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
-            hint = f"; call it, {layer.__name__}(...)" if callable(layer) and hasattr(layer, "__name__") else ""
+            ours = getattr(layer, "__module__", "").startswith("funcnn.") and hasattr(layer, "__name__")
+            hint = f"; call it, {layer.__name__}(...)" if ours else ""
+            hint = f"; unpack it, {name}(*layers)" if isinstance(layer, list | tuple) else hint
             raise TypeError(f"{name}: expected layers, got {type(layer).__name__} as argument {i}{hint}")
 
 
-def _check_entries(name: str, layers: tuple[Layer, ...], params: PyTree, state: PyTree) -> None:
-    for what, tree in (("params", params), ("state", state)):
+def _check_entries(name: str, layers: tuple[Layer, ...], **trees: PyTree) -> None:
+    for what, tree in trees.items():
         if not isinstance(tree, tuple) or len(tree) != len(layers):
             got = f"{len(tree)} entries" if isinstance(tree, tuple) else type(tree).__name__
             raise ValueError(f"{name}: expected {what} to be a tuple of {len(layers)} entries, one per layer, got {got}")

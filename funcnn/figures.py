@@ -67,7 +67,9 @@ def feature_maps(stages: Sequence[tuple[str, np.ndarray]], title: str, most: int
         most: the largest number of channels drawn of each.
     """
     figure = Figure(figsize=(1.6 + 1.0 * most, 1.2 * len(stages) + 0.5), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(
+        f"{title}\n(the first {most} channels of each layer; every picture from black, its smallest value, to white)", fontsize=10
+    )
     for axes, (name, value) in zip(figure.subplots(len(stages), 1, squeeze=False).flat, stages, strict=True):
         label = f"{name}\n" + "x".join(map(str, value.shape))
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8, labelpad=8)
@@ -75,6 +77,7 @@ def feature_maps(stages: Sequence[tuple[str, np.ndarray]], title: str, most: int
         if value.ndim == 1:
             axes.bar(range(len(value)), value, color="0.4")
             axes.set_xticks(range(len(value)) if len(value) <= 20 else [])
+            axes.set_xlabel("entry", fontsize=8)
             continue
         count, width = min(most, value.shape[-1]), value.shape[1] * 1.1
         for c in range(count):
@@ -82,6 +85,7 @@ def feature_maps(stages: Sequence[tuple[str, np.ndarray]], title: str, most: int
             axes.imshow(picture, cmap="gray", extent=(c * width, c * width + value.shape[1], 0, value.shape[0]))
         axes.set(xlim=(0, most * width), ylim=(0, value.shape[0]), yticks=[])
         axes.set_xticks([c * width + value.shape[1] / 2 for c in range(count)], [f"channel {c}" for c in range(count)])
+        axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     return figure
 

@@ -8,6 +8,9 @@
 `params` and `state` are `()` where a layer has none, a dict in a layer, a tuple in a combinator. `backward` needs nothing
 but its residuals, which hold arrays only, so it can be jitted apart from `forward`. A shape that `backward` needs travels
 as an empty array, `x[:0]`. `forward` carries no custom gradient, ever: `jax.grad` of it is an independent oracle.
+
+One source for NumPy and JAX: what is no operator or method comes from `xp = namespace(x)`, nothing is written in place, and
+operands have as many axes as each other (`b[None]`) and one dtype. `funcnn/activations.py` is the smallest example.
 """
 
 from typing import NamedTuple, Protocol

@@ -80,5 +80,7 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
 
 def accuracy(logits: Array, labels: Array) -> Array:
     """The share of examples whose largest logit is at the label: logits (N, K), labels (N,) or one-hot (N, K)."""
+    check_array("accuracy", "logits", logits, ("N", "K"))
+    check_shape("accuracy", "labels", labels.shape, logits.shape if labels.ndim == 2 else logits.shape[:1])
     hits = logits.argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))
     return hits.mean(dtype=logits.dtype)

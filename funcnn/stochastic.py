@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnn.arrays import Array, check_array, check_params, check_shape, namespace
+from funcnn.arrays import Array, check_array, check_key, check_params, check_shape, namespace
 from funcnn.layer import Layer
 
 
@@ -43,7 +43,7 @@ def dropout(rate: float) -> Layer:
         check_array("dropout", "x", x, ("N", "..."))
         if not train:
             return x, state, DropoutEval(x[:0])
-        mask = jax.random.bernoulli(_checked(key), jnp.float32(1 - rate), x.shape)  # like x; the same ones with float64 on
+        mask = jax.random.bernoulli(check_key("dropout", key), jnp.float32(1 - rate), x.shape)  # like x; the same ones with float64 on
         mask = mask if isinstance(x, jax.Array) else np.asarray(mask)
         return _drop(mask, x), state, DropoutTrain(mask)
 
@@ -59,12 +59,3 @@ def dropout(rate: float) -> Layer:
         return namespace(mask, x).where(mask, x / (1 - rate), 0)
 
     return Layer("dropout", lambda key, in_shape: ((), ()), forward, backward)
-
-
-def _checked(key: Array | None) -> Array:
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
-    raw = isinstance(key, jax.Array | np.ndarray) and key.dtype == "uint32" and key.ndim == 1
-    if not typed and not raw:
-        got = "none" if key is None else f"keys of shape {key.shape}" if isinstance(key, jax.Array) else repr(key)
-        raise ValueError(f"dropout: expected one key in training, got {got}; pass key=jax.random.key(seed)")
-    return key

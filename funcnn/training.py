@@ -117,7 +117,8 @@ def make_step(
 
     Returns:
         `step(train_state, x, targets) -> (train_state, metrics)` for x (B, ...), targets (B, ...). The buffers of the
-        state that goes in are donated: use only the one that comes out.
+        state that goes in are donated: use only the one that comes out. A loss of NaN from the first step on means labels
+        out of range: inside a compiled program they cannot be refused.
     """
     return jax.jit(_plain_step(net, optimizer, loss, gradients, metrics), donate_argnums=0)
 
@@ -142,7 +143,7 @@ def make_epoch(
 
     Returns:
         `epoch(train_state, x, targets) -> (train_state, metrics)` for x (N, ...), targets (N, ...); each metric has one
-        entry per step. The buffers of the state that goes in are donated.
+        entry per step. The buffers of the state that goes in are donated: use only the one that comes out.
 
     Raises:
         ValueError: an option out of range; x and targets of different length; nothing left after dropping.

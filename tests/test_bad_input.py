@@ -62,12 +62,17 @@ OPTIONS = {
         "max_pool: expected windows that hold some of x, got one of nothing but padding",
     ),
     "algorithm": (lambda: run(fn.conv(4, (2, 3), algorithm=three_by_three_only)), "conv: algorithm 'picky' does not support Geometry"),
-    "no key": (lambda: run(fn.dropout(0.5), train=True), "dropout: expected one key in training, got none; pass key=jax.random.key(seed)"),
-    "key a number": (lambda: run(fn.dropout(0.5), train=True, key=0), "dropout: expected one key in training, got 0"),
+    "no key": (lambda: run(fn.dropout(0.5), train=True), "dropout: expected one random key, got none; pass key=jax.random.key(seed)"),
+    "key a number": (lambda: run(fn.dropout(0.5), train=True, key=0), "dropout: expected one random key, got 0"),
     "keys": (
         lambda: run(fn.dropout(0.5), train=True, key=jax.random.split(jax.random.key(0))),
-        "dropout: expected one key in training, got keys of shape (2,)",
+        "dropout: expected one random key, got an array of shape (2,)",
     ),
+    "key of a network": (lambda: run(fn.serial(fn.relu), key=7), "serial: expected one random key, got 7; pass key=jax.random.key(seed)"),
+    "key of init": (lambda: fn.serial(fn.relu).init(7, (3,)), "serial: expected one random key, got 7"),
+    "algorithm by name": (lambda: fn.conv(4, (3, 3), algorithm="direct"), "conv: expected algorithm to be one of fn.convolution"),
+    "residuals of another": (lambda: fn.serial(fn.relu).backward((), IMAGES), "serial: expected residuals to be a tuple of 1 entries"),
+    "labels of accuracy": (lambda: fn.accuracy(IMAGES[0, 0], np.zeros((5, 1))), "accuracy: expected labels of shape (5, 3), got (5, 1)"),
     "one value": (
         lambda: run(fn.batch_norm(), np.ones((1, 3)), train=True),
         "expected more than one value per channel in training, got x of shape (1, 3)",
@@ -127,6 +132,10 @@ def test_params_of_another_network_are_refused():
 def test_what_is_no_layer_is_refused():
     with pytest.raises(TypeError, match=r"serial: expected layers, got function as argument 1; call it, batch_norm\(\.\.\.\)"):
         fn.serial(fn.relu, fn.batch_norm)
+    with pytest.raises(TypeError, match=r"serial: expected layers, got list as argument 0; unpack it, serial\(\*layers\)"):
+        fn.serial([fn.relu, fn.flatten])
+    with pytest.raises(TypeError, match=r"serial: expected layers, got custom_jvp as argument 0$"):
+        fn.serial(jax.nn.relu)
     with pytest.raises(TypeError, match=r"residual: expected layers, got int as argument 1"):
         fn.residual(fn.relu, shortcut=3)
 

@@ -84,6 +84,7 @@ def test_an_unknown_experiment_is_refused(capsys):
 def test_wrong_numbers_are_refused(capsys, tmp_path):
     assert refused(capsys, "digits", "--epochs", "0", "--out", str(tmp_path / "new")) == "digits: expected --epochs to be at least 1, got 0"
     assert refused(capsys, "seeds", "--runs", "0") == "seeds: expected --runs to be at least 1, got 0"
+    assert refused(capsys, "routes", "--overwrite").startswith("routes: expected --out together with --overwrite")
     assert not (tmp_path / "new").exists()
 
 

@@ -16,7 +16,7 @@ QUICKLY = {"xla_backend_optimization_level": 0}  # compiles in half the time wha
 class Case(NamedTuple):
     layer: fn.Layer
     in_shape: tuple[int, ...]
-    any_rank: bool = False
+    any_rank: bool = False  # whether x may have any number of axes
 
 
 def _conv_cases(algorithm):
@@ -147,7 +147,8 @@ def test_shapes_dtypes_and_trees_fit(case, train):
     params, state, x, dy = fn.to_numpy(problem(case), "float32")
     y, new_state, residuals = case.layer.forward(params, state, x, key=KEY, train=train)
     dparams, dx = case.layer.backward(residuals, dy)
-    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves((y, new_state, residuals, dparams, dx)))
+    strays = [type(leaf).__name__ for leaf in jax.tree.leaves((y, new_state, residuals, dparams, dx)) if not isinstance(leaf, np.ndarray)]
+    assert not strays, f"not NumPy arrays, though the input is: {strays}; use namespace(x), keep arrays only as residuals"
     for got, like in ((dx, x), (dy, y), (dparams, params), (new_state, state)):
         assert jax.tree.map(lambda a: (a.shape, a.dtype), got) == jax.tree.map(lambda a: (a.shape, a.dtype), like)
     assert worst(case.layer.apply(params, state, x, key=KEY, train=train), (y, new_state)) == 0

@@ -36,10 +36,13 @@ def test_dense_is_shown_as_it_is():
     source = re.sub(r'    """y = x w \+ b.*?"""\n\n?', "", source, count=1, flags=re.S)
     source = re.sub(r": int|: Initializer| -> Layer", "", source)
 
+    imports, shown = PYTHON[1].split("\n\n\n")
+    exec(imports)
+
     def squeezed(code):
         return re.sub(r"\s+", " ", code).replace("= ", "=").replace(" =", "=").strip()
 
-    assert squeezed(source) == squeezed(PYTHON[1])
+    assert squeezed(source) == squeezed(shown)
 
 
 def test_the_commands_are_the_ones_that_ci_runs():
@@ -49,8 +52,18 @@ def test_the_commands_are_the_ones_that_ci_runs():
     assert first.replace("[experiments]", "[test]").replace("experiments digits", "pytest") == second
 
 
+def test_what_there_is_is_all_there_is():
+    """The README's table names what `funcnn` exports, and nothing else."""
+    rows = re.search(r"## What there is\n(.*?)\n## ", README, flags=re.S)[1].splitlines()[3:6]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    exported = set(re.findall(r"import (\w+) as \1", (ROOT / "funcnn" / "__init__.py").read_text()))
+    assert named == exported - {"Layer", "stateless", "to_numpy", "convolution", "_compatibility"}
+
+
 def test_links_and_named_experiments_exist():
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert (ROOT / target).exists(), target
+    contract = len((ROOT / "funcnn" / "layer.py").read_text().splitlines())
+    assert f"(the contract, {contract} lines)" in README
     for name in set(re.findall(r"python -m experiments ([a-z]\w*)", README)):
         assert (ROOT / "experiments" / f"{name}.py").exists(), name

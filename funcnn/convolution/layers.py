@@ -44,6 +44,8 @@ def conv(
             `algorithm` does not support.
     """
     check_option("conv", "features", features)
+    if not isinstance(algorithm, ConvAlgorithm):
+        raise ValueError(f"conv: expected algorithm to be one of fn.convolution, such as fn.convolution.im2col, got {algorithm!r}")
     options = window("conv", kernel_size, stride, padding, dilation)
     spatial = tuple("HWD"[: len(options.sizes)]) if len(options.sizes) <= 3 else ("...",)
 
@@ -54,13 +56,13 @@ def conv(
         return geometry
 
     def init(key, in_shape):
-        check_shape("conv", "in_shape", in_shape, (*spatial, "C"))
+        check_shape("conv", "in_shape", in_shape, (*spatial, "C"), "it is the shape of one example, channels last")
         w = w_init(key, (*options.sizes, in_shape[-1], features))
         return {"w": w, "b": b_init(key, (features,))} if bias else {"w": w}
 
     def forward(params, x):
         check_params("conv", params, {"w": (*options.sizes, "C", features)} | ({"b": (features,)} if bias else {}))
-        check_array("conv", "x", x, ("N", *spatial, params["w"].shape[-2]))
+        check_array("conv", "x", x, ("N", *spatial, params["w"].shape[-2]), "channels come last; x[..., None] adds them")
         y, residuals = algorithm.forward(x, params["w"], geometry_of(x))  # (N, P, Q, O)
         return (y + params["b"].reshape((1,) * (y.ndim - 1) + (-1,)) if bias else y), residuals
 
