@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shutil
 import subprocess
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -79,10 +80,11 @@ def _claim(name: str, options: Options) -> Path:
 
 def environment() -> dict[str, Any]:
     """The versions and the machine that a result belongs to."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    git = shutil.which("git")
+    commit = git and subprocess.run([git, "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return {
         "versions": {"python": platform.python_version(), **{p: version(p) for p in ("jax", "jaxlib", "numpy", "optax", "scikit-learn")}},
-        "commit": commit.stdout.strip() or None,
+        "commit": (commit.stdout.strip() if commit else "") or None,
         "device": jax.devices()[0].device_kind,
         "backend": jax.default_backend(),
         "platform": platform.platform(),

@@ -1,6 +1,6 @@
 """Activation functions: element-wise, without parameters."""
 
-from funcnn.arrays import check_array, check_shape, namespace
+from funcnn.arrays import check_array, namespace
 from funcnn.layer import stateless
 
 
@@ -13,7 +13,7 @@ def _relu_forward(params, x):
 
 def _relu_backward(y, dy):
     """dx = dy where y > 0, else 0: the gradient at 0 is 0."""
-    check_shape("relu", "dy", dy.shape, y.shape)
+    check_array("relu", "dy", dy, y.shape)
     return (), namespace(y, dy).where(y <= 0, 0, dy)  # like dy
 
 

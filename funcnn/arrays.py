@@ -3,7 +3,7 @@
 Checks look at types, shapes and dtypes only, so they also run while JAX traces, and cost nothing in the compiled program.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -20,6 +20,11 @@ PyTree: TypeAlias = Any
 def namespace(*arrays: Array) -> Any:
     """The array library of `arrays`: JAX as soon as one of them is JAX's, else NumPy."""
     return jnp if any(isinstance(a, jax.Array) for a in arrays) else np
+
+
+def wide(dtype: Any) -> str:
+    """What a mean over many examples is kept in: float64 for float64, else float32."""
+    return "float64" if dtype == "float64" else "float32"
 
 
 def to_numpy(tree: PyTree, dtype: Any = None) -> PyTree:
@@ -87,6 +92,22 @@ def check_key(name: str, key: Array | None) -> Array:
         got = "none" if key is None else f"an array of shape {key.shape}" if hasattr(key, "shape") else repr(key)
         raise ValueError(f"{name}: expected one random key, got {got}; pass key=jax.random.key(seed)")
     return key
+
+
+def check_in_shape(name: str, in_shape: Sequence[int], expected: Sequence[int | str], hint: str = "") -> None:
+    """Raise unless `in_shape`, the shape of one example, is as `expected`, in whole numbers of at least 1."""
+    if not isinstance(in_shape, tuple | list):
+        raise ValueError(f"{name}: expected in_shape to be the shape of one example, a tuple, got {type(in_shape).__name__}")
+    check_shape(name, "in_shape", in_shape, expected, hint)
+    for size in in_shape:
+        check_option(name, "every size of in_shape", size)
+
+
+def check_number(name: str, what: str, value: Any, allowed: str, fits: Callable[[float], bool]) -> float:
+    """`value` as a Python float (a NumPy one would change the dtype of what it meets), or raise where it is not `allowed`."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating) or not fits(float(value)):
+        raise ValueError(f"{name}: expected {what} {allowed}, got {value!r}")
+    return float(value)
 
 
 def check_option(name: str, what: str, value: Any, low: int = 1) -> int:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import jax
 
-from funcnn.arrays import Array, PyTree, check_array, check_key, check_shape, namespace
+from funcnn.arrays import Array, PyTree, check_array, check_key, namespace
 from funcnn.layer import Layer, out_shape, stateless
 
 
@@ -24,7 +24,7 @@ def _identity_forward(params, x):
 
 def _identity_backward(empty, dy):
     """dx = dy."""
-    check_shape("identity", "dy", dy.shape, ("N", *empty.shape[1:]))
+    check_array("identity", "dy", dy, ("N", *empty.shape[1:]))
     return (), dy
 
 
@@ -139,7 +139,7 @@ def _branches(name: str, layers: tuple[Layer, ...], merge: str) -> Layer:
         """sum: dx = sum_i J_i^T dy;  concatenate: dx = sum_i J_i^T dy_i, where dy_i are the channels of branch i."""
         inner, empties = residuals
         total = sum(e.shape[-1] for e in empties) if merge == "concatenate" else empties[0].shape[-1]
-        check_shape(name, "dy", dy.shape, ("N", *empties[0].shape[1:-1], total))
+        check_array(name, "dy", dy, ("N", *empties[0].shape[1:-1], total))
         ends = accumulate((e.shape[-1] for e in empties), initial=0)
         dys = [dy] * len(layers) if merge == "sum" else [dy[..., a:b] for a, b in pairwise(ends)]
         pairs = [layer.backward(r, d) for layer, r, d in zip(layers, inner, dys, strict=True)]

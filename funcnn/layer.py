@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from funcnn.arrays import Array, PyTree, check_params
+from funcnn.arrays import Array, PyTree, check_key, check_params
 
 
 class Init(Protocol):
@@ -72,6 +72,9 @@ def stateless(name: str, forward: PlainForward, backward: Backward, init: PlainI
         init: `(key, in_shape) -> params`; without it the layer has no parameters, and its `params` and `dparams` are `()`.
     """
 
+    def keyed_init(key, in_shape):
+        return init(key if init is no_params else check_key(name, key), in_shape), ()
+
     def lifted(params, state, x, *, key=None, train=False):
         check_params(name, state, {}, "state")
         if init is no_params:
@@ -79,7 +82,7 @@ def stateless(name: str, forward: PlainForward, backward: Backward, init: PlainI
         y, residuals = forward(params, x)
         return y, state, residuals
 
-    return Layer(name, lambda key, in_shape: (init(key, in_shape), ()), lifted, backward)
+    return Layer(name, keyed_init, lifted, backward)
 
 
 def out_shape(layer: Layer, params: PyTree, state: PyTree, in_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -109,6 +112,8 @@ def with_manual_vjp(layer: Layer) -> Layer:
             return dparams, None, dx, None
 
         differentiable.defvjp(keep_residuals, run_backward)
-        return differentiable(params, state, x, key)
+        on_jax = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves((params, state, x)))
+        run = differentiable if on_jax else differentiable.fun  # JAX would round NumPy's float64
+        return run(params, state, x, key)
 
     return layer._replace(forward=forward)

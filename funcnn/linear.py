@@ -3,8 +3,9 @@
 from math import prod
 
 from jax.nn.initializers import Initializer, he_normal, zeros
+from jax.random import fold_in
 
-from funcnn.arrays import check_array, check_option, check_params, check_shape
+from funcnn.arrays import check_array, check_in_shape, check_option, check_params
 from funcnn.layer import Layer, stateless
 
 
@@ -21,8 +22,8 @@ def dense(features: int, *, w_init: Initializer = he_normal(), b_init: Initializ
     check_option("dense", "features", features)
 
     def init(key, in_shape):
-        check_shape("dense", "in_shape", in_shape, ("D",), "put fn.flatten before it")
-        return {"w": w_init(key, (*in_shape, features)), "b": b_init(key, (features,))}
+        check_in_shape("dense", in_shape, ("D",), "put fn.flatten before it")
+        return {"w": w_init(key, (*in_shape, features)), "b": b_init(fold_in(key, 1), (features,))}
 
     def forward(params, x):
         check_params("dense", params, {"w": ("D", features), "b": (features,)})
@@ -32,7 +33,7 @@ def dense(features: int, *, w_init: Initializer = he_normal(), b_init: Initializ
     def backward(residuals, dy):
         """dw = x^T dy,  db = sum_n dy_n,  dx = dy w^T."""
         x, w = residuals
-        check_shape("dense", "dy", dy.shape, (len(x), features))
+        check_array("dense", "dy", dy, (len(x), features))
         return {"w": x.T @ dy, "b": dy.sum(0)}, dy @ w.T  # (D, O), (O,), (N, D)
 
     return stateless("dense", forward, backward, init)
@@ -46,7 +47,7 @@ def _flatten_forward(params, x):
 
 def _flatten_backward(empty, dy):
     """dx[n] = dy[n], in the shape of x."""
-    check_shape("flatten", "dy", dy.shape, ("N", prod(empty.shape[1:])))
+    check_array("flatten", "dy", dy, ("N", prod(empty.shape[1:])))
     return (), dy.reshape(len(dy), *empty.shape[1:])
 
 

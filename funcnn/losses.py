@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnn.arrays import Array, check_array, check_shape, namespace
+from funcnn.arrays import Array, check_array, check_number, check_shape, namespace, wide
 
 
 def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: float = 0.0) -> tuple[Array, Array]:
@@ -26,8 +26,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: floa
     """
     name = "softmax_cross_entropy"
     check_array(name, "logits", logits, ("N", "K"))
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"{name}: expected label_smoothing in [0, 1), got {label_smoothing!r}")
+    label_smoothing = check_number(name, "label_smoothing", label_smoothing, "in [0, 1)", lambda s: 0 <= s < 1)
     n, k = logits.shape
     if n == 0:
         raise ValueError(f"{name}: expected at least one example, got logits of shape {logits.shape}")
@@ -36,7 +35,8 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: floa
     xp = namespace(logits, t)
     z = logits - logits.max(1, keepdims=True)  # (N, K)
     log_p = z - xp.log(xp.exp(z).sum(1, keepdims=True))
-    return -(t * log_p).sum(1).mean(), (xp.exp(log_p) - t) / n
+    loss = -(t * xp.where(t == 0, 0, log_p)).sum(1).mean()  # a class of probability 0 may have the logit -inf
+    return loss, (xp.exp(log_p) - t) / n
 
 
 def _distribution(name: str, labels: Array, logits: Array) -> Array:
@@ -47,12 +47,14 @@ def _distribution(name: str, labels: Array, logits: Array) -> Array:
         raise TypeError(f"{name}: expected labels to be a NumPy or JAX array, got {type(labels).__name__}")
     if jnp.issubdtype(labels.dtype, jnp.integer) and labels.ndim == 1:
         check_shape(name, "labels", labels.shape, (n,))
-        t = (labels.astype("int32")[:, None] == xp.arange(k, dtype="int32")[None]).astype(logits.dtype)
+        whole = labels.astype("int64" if labels.dtype.itemsize == 8 else "int32")  # nothing wraps into the range
+        t = (whole[:, None] == namespace(labels).arange(k, dtype=whole.dtype)[None]).astype(logits.dtype)
         valid, expected = t.sum(1) == 1, f"labels in [0, {k})"
     else:
         check_shape(name, "labels", labels.shape, (n, k), "or whole numbers of shape (N,)")
         t = labels.astype(logits.dtype)
-        valid, expected = abs(t.sum(1) - 1) < 1e-3, "rows of labels that sum to 1"
+        rounding = 1e-3 + 4 * float(jnp.finfo(labels.dtype).eps if jnp.issubdtype(labels.dtype, jnp.inexact) else 0)
+        valid, expected = abs(labels.astype("float32").sum(1) - 1) < rounding, "rows of labels that sum to 1"
     if not isinstance(valid, jax.core.Tracer) and not valid.all():
         raise ValueError(f"{name}: expected {expected}, got {np.asarray(labels)[~np.asarray(valid)][0]} among them")
     return xp.where(valid[:, None], t, np.nan)
@@ -74,6 +76,8 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     """
     check_array("mean_squared_error", "outputs", outputs, ("N", "..."))
     check_array("mean_squared_error", "targets", targets, outputs.shape)
+    if not outputs.size:
+        raise ValueError(f"mean_squared_error: expected at least one entry, got outputs of shape {outputs.shape}")
     error = outputs - targets
     return (error * error).mean(), error * (2 / error.size)
 
@@ -81,6 +85,8 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
 def accuracy(logits: Array, labels: Array) -> Array:
     """The share of examples whose largest logit is at the label: logits (N, K), labels (N,) or one-hot (N, K)."""
     check_array("accuracy", "logits", logits, ("N", "K"))
+    if not isinstance(labels, np.ndarray | jax.Array):
+        raise TypeError(f"accuracy: expected labels to be a NumPy or JAX array, got {type(labels).__name__}")
     check_shape("accuracy", "labels", labels.shape, logits.shape if labels.ndim == 2 else logits.shape[:1])
     hits = logits.argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))
-    return hits.mean(dtype=logits.dtype)
+    return hits.mean(dtype=wide(logits.dtype))

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from funcnn.arrays import Array, check_array, check_option, check_params, check_shape, namespace
+from funcnn.arrays import Array, check_array, check_in_shape, check_number, check_params, namespace
 from funcnn.layer import Layer
 
 
@@ -43,14 +43,13 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
     Raises:
         ValueError: an option out of range; training on a single value per channel, which has no variance.
     """
-    if not 0 <= momentum < 1:
-        raise ValueError(f"batch_norm: expected momentum in [0, 1), the share of the running value kept, got {momentum!r}")
-    if not epsilon > 0:
-        raise ValueError(f"batch_norm: expected epsilon above 0, got {epsilon!r}")
+    allowed = "in [0, 1), the share of the running value kept"
+    momentum = check_number("batch_norm", "momentum", momentum, allowed, lambda m: 0 <= m < 1)
+    epsilon = check_number("batch_norm", "epsilon", epsilon, "above 0", lambda e: e > 0)
 
     def init(key, in_shape):
-        check_shape("batch_norm", "in_shape", in_shape, ("...", "C"))
-        c = check_option("batch_norm", "the number of channels", in_shape[-1])
+        check_in_shape("batch_norm", in_shape, ("...", "C"))
+        c = in_shape[-1]
         return {"scale": jnp.ones(c), "shift": jnp.zeros(c)}, {"mean": jnp.zeros(c), "var": jnp.ones(c)}
 
     def forward(params, state, x, *, key=None, train=False):
@@ -76,7 +75,7 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
         in training  dx = scale / std (dy - dshift / M - x^ dscale / M),  else  dx = scale / std dy.
         """
         x, mean, inv_std, scale = residuals
-        check_shape("batch_norm", "dy", dy.shape, x.shape)
+        check_array("batch_norm", "dy", dy, x.shape)
         x_hat, axes = (x - _row(mean, x)) * _row(inv_std, x), _all_but_last(x)
         dshift, dscale = dy.sum(axes), (dy * x_hat).sum(axes)  # (C,)
         if isinstance(residuals, BatchNormTrain):

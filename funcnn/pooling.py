@@ -6,7 +6,7 @@ from math import inf, prod
 from operator import add
 from typing import Literal
 
-from funcnn.arrays import Array, check_array, check_shape, namespace
+from funcnn.arrays import Array, check_array, namespace
 from funcnn.convolution.geometry import Axis, Padding, Window, offsets, overlap_add, pad, tap, window
 from funcnn.layer import Layer, stateless
 
@@ -54,9 +54,9 @@ def max_pool(
         """dx[h] = sum of dy[p] over the windows p that h has won."""
         empty, winner = residuals
         axes = options.over(empty.shape[1:-1]).axes
-        check_shape("max_pool", "dy", dy.shape, winner.shape)
+        check_array("max_pool", "dy", dy, winner.shape)
         taps = {k: i for i, k in enumerate(offsets(axes))}
-        return (), overlap_add(lambda k: namespace(dy).where(winner == taps[k], dy, 0), axes)
+        return (), overlap_add(lambda k: namespace(winner, dy).where(winner == taps[k], dy, 0), axes)
 
     def forward_split(params, x):
         """y = max over taps k of x[tap k], as one maximum, whose gradient JAX shares evenly."""
@@ -69,7 +69,7 @@ def max_pool(
         """dx[h] = sum of dy[p] / (how many entries of window p are its largest) over the windows p that h is largest in."""
         x, y = residuals
         axes = options.over(x.shape[1:-1]).axes
-        check_shape("max_pool", "dy", dy.shape, y.shape)
+        check_array("max_pool", "dy", dy, y.shape)
         xp, padded = namespace(x, dy), pad(x, axes, -inf)
         largest = {k: tap(padded, axes, k) == y for k in offsets(axes)}
         share = dy / reduce(add, (m.astype(dy.dtype) for m in largest.values()))  # (N, P, Q, C)
@@ -115,7 +115,7 @@ def avg_pool(
     def backward(empty, dy):
         """dx[h] = sum of dy[p] / count[p] over the windows p that hold h."""
         axes = options.over(empty.shape[1:-1]).axes
-        check_shape("avg_pool", "dy", dy.shape, ("N", *(a.out for a in axes), empty.shape[-1]))
+        check_array("avg_pool", "dy", dy, ("N", *(a.out for a in axes), empty.shape[-1]))
         shared = dy * share(axes, dy)  # (N, P, Q, C)
         return (), overlap_add(lambda k: shared, axes)
 
@@ -124,8 +124,7 @@ def avg_pool(
 
 def _axes(options: Window, x: Array) -> tuple[Axis, ...]:
     """Check x, and that every window holds some of it."""
-    spatial = ("H", "W", "D")[: len(options.sizes)]
-    check_array(options.name, "x", x, ("N", *spatial, "C"))
+    check_array(options.name, "x", x, ("N", *options.letters, "C"))
     axes = options.over(x.shape[1:-1]).axes
     if any(0 in _counts(a, include_pad=False) for a in axes):
         raise ValueError(f"{options.name}: expected windows that hold some of x, got one of nothing but padding for {axes}; pad less")
@@ -147,8 +146,8 @@ def _global_avg_pool_forward(params, x):
 def _global_avg_pool_backward(empty, dy):
     """dx[n, ..., c] = dy[n, c] / (number of positions)."""
     spatial = empty.shape[1:-1]
-    check_shape("global_avg_pool", "dy", dy.shape, ("N", empty.shape[-1]))
-    share = (dy / prod(spatial)).reshape(len(dy), *(1 for _ in spatial), -1)
+    check_array("global_avg_pool", "dy", dy, ("N", empty.shape[-1]))
+    share = (dy / prod(spatial)).reshape(len(dy), *(1 for _ in spatial), empty.shape[-1])
     return (), namespace(dy).broadcast_to(share, (len(dy), *empty.shape[1:]))  # (N, H, W, C)
 
 

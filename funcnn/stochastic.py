@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnn.arrays import Array, check_array, check_key, check_params, check_shape, namespace
+from funcnn.arrays import Array, check_array, check_key, check_number, check_params, namespace
 from funcnn.layer import Layer
 
 
@@ -34,8 +34,7 @@ def dropout(rate: float) -> Layer:
     Raises:
         ValueError: a rate out of range; training without a key, or with something that is no key.
     """
-    if isinstance(rate, bool) or not 0 < rate < 1:
-        raise ValueError(f"dropout: expected rate, the share dropped, strictly between 0 and 1, got {rate!r}; for none use fn.identity")
+    rate = check_number("dropout", "rate", rate, "strictly between 0 and 1, the share dropped (for none, fn.identity)", lambda r: 0 < r < 1)
 
     def forward(params, state, x, *, key=None, train=False):
         check_params("dropout", params, {})
@@ -44,15 +43,15 @@ def dropout(rate: float) -> Layer:
         if not train:
             return x, state, DropoutEval(x[:0])
         mask = jax.random.bernoulli(check_key("dropout", key), jnp.float32(1 - rate), x.shape)  # like x; the same ones with float64 on
-        mask = mask if isinstance(x, jax.Array) else np.asarray(mask)
+        mask = np.asarray(mask) if isinstance(x, np.ndarray) and not isinstance(mask, jax.core.Tracer) else mask
         return _drop(mask, x), state, DropoutTrain(mask)
 
     def backward(residuals, dy):
         """dx = mask dy / (1 - rate)."""
         if isinstance(residuals, DropoutEval):
-            check_shape("dropout", "dy", dy.shape, ("N", *residuals.empty.shape[1:]))
+            check_array("dropout", "dy", dy, ("N", *residuals.empty.shape[1:]))
             return (), dy
-        check_shape("dropout", "dy", dy.shape, residuals.mask.shape)
+        check_array("dropout", "dy", dy, residuals.mask.shape)
         return (), _drop(residuals.mask, dy)
 
     def _drop(mask, x):

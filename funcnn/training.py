@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from funcnn.arrays import Array, PyTree, check_option
+from funcnn.arrays import Array, PyTree, check_key, check_option, wide
 from funcnn.layer import Layer
 from funcnn.losses import accuracy, softmax_cross_entropy
 
@@ -47,6 +48,8 @@ def classification(outputs: Array, targets: Array) -> Metrics:
 def init(net: Layer, optimizer: optax.GradientTransformation, key: Array, in_shape: tuple[int, ...]) -> TrainState:
     """A fresh state for `net` on inputs of `in_shape` per example; all its buffers are its own, as steps donate them."""
 
+    check_key("training", key)
+
     @jax.jit
     def fresh(key: Array) -> TrainState:
         init_key, train_key = jax.random.split(key)
@@ -72,6 +75,7 @@ def gradients_of(net: Layer, loss: Loss, gradients: Literal["manual", "auto"] = 
         outputs, state, residuals = net.forward(params, state, x, key=key, train=True)
         value, doutputs = loss(outputs, targets)
         grads, _ = net.backward(residuals, doutputs)
+        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)  # as `jax.grad` does
         return grads, value, outputs, state
 
     def auto(params, state, x, targets, key):
@@ -89,9 +93,13 @@ def _plain_step(net: Layer, optimizer: optax.GradientTransformation, loss: Loss,
     compute, update = gradients_of(net, loss, gradients), optax.with_extra_args_support(optimizer).update
 
     def step(ts: TrainState, x: Array, targets: Array) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(ts.key, ts.step)
+        key = jax.random.fold_in(jax.random.fold_in(ts.key, 0), ts.step)  # the order of an epoch has a stream of its own
         grads, value, outputs, state = compute(ts.params, ts.state, x, targets, key)
-        updates, opt_state = update(grads, ts.opt_state, ts.params, value=value)
+
+        def value_fn(params: PyTree) -> Array:
+            return loss(net.apply(params, ts.state, x, key=key, train=True)[0], targets)[0]
+
+        updates, opt_state = update(grads, ts.opt_state, ts.params, value=value, grad=grads, value_fn=value_fn)
         params = optax.apply_updates(ts.params, updates)
         return TrainState(params, state, opt_state, ts.key, ts.step + 1), {"loss": value, **metrics(outputs, targets)}
 
@@ -110,7 +118,7 @@ def make_step(
 
     Args:
         net: the network.
-        optimizer: any from optax; it may ask for `params` and for `value`, the loss.
+        optimizer: from optax; its update may ask for `params`, `value` (the loss), `grad` and `value_fn`, as line searches do.
         loss: `(outputs, targets) -> (mean loss, doutputs)`.
         gradients: "manual" (`net.backward`) or "auto" (`jax.grad` of the plain forward pass).
         metrics: `(outputs, targets) -> dict` of scalars, reported beside the loss.
@@ -158,7 +166,7 @@ def make_epoch(
         steps = n // batch_size if last_batch == "drop" else ceil(n / batch_size)
         if steps == 0:
             raise ValueError(f'training: expected at least one batch of {batch_size}, got {n} examples; use last_batch="wrap"')
-        shuffle_key = jax.random.fold_in(jax.random.fold_in(ts.key, ts.step), 0)
+        shuffle_key = jax.random.fold_in(jax.random.fold_in(ts.key, 1), ts.step)
         order = jnp.resize(jax.random.permutation(shuffle_key, n), (steps, batch_size))
 
         def body(ts, batch):
@@ -193,7 +201,8 @@ def make_evaluate(
         def means(batch):
             inputs, wanted = batch
             outputs, _ = net.apply(params, state, inputs)
-            return {"loss": loss(outputs, wanted)[0], **metrics(outputs, wanted)}
+            values = {"loss": loss(outputs, wanted)[0], **metrics(outputs, wanted)}
+            return {name: value.astype(wide(value.dtype)) for name, value in values.items()}
 
         totals = []
         if full:
@@ -208,6 +217,9 @@ def make_evaluate(
 
 
 def _examples(x: Array, targets: Array) -> int:
+    for what, a in (("x", x), ("targets", targets)):
+        if not isinstance(a, np.ndarray | jax.Array) or not a.ndim:
+            raise TypeError(f"training: expected {what} to be a NumPy or JAX array of examples, got {type(a).__name__}")
     if len(x) != len(targets) or not len(x):
         raise ValueError(f"training: expected as many targets as examples, at least one, got {len(targets)} and {len(x)}")
     return len(x)

@@ -38,9 +38,12 @@ OPTIONS = {
     "padding True": (lambda: fn.conv(4, (3, 3), padding=True), "got True"),
     "window zero": (lambda: fn.max_pool((0, 2)), "max_pool: expected every window size to be a whole number of at least 1, got 0"),
     "ties unknown": (lambda: fn.max_pool((2, 2), ties="last"), 'max_pool: expected ties "first" or "split", got \'last\''),
-    "rate zero": (lambda: fn.dropout(0), "dropout: expected rate, the share dropped, strictly between 0 and 1, got 0"),
-    "rate negative": (lambda: fn.dropout(-0.1), "strictly between 0 and 1, got -0.1"),
-    "rate one": (lambda: fn.dropout(1.0), "strictly between 0 and 1, got 1.0"),
+    "rate zero": (
+        lambda: fn.dropout(0),
+        "dropout: expected rate strictly between 0 and 1, the share dropped (for none, fn.identity), got 0",
+    ),
+    "rate negative": (lambda: fn.dropout(-0.1), "fn.identity), got -0.1"),
+    "rate one": (lambda: fn.dropout(1.0), "fn.identity), got 1.0"),
     "momentum": (
         lambda: fn.batch_norm(momentum=1.0),
         "batch_norm: expected momentum in [0, 1), the share of the running value kept, got 1.0",
@@ -73,6 +76,19 @@ OPTIONS = {
     "algorithm by name": (lambda: fn.conv(4, (3, 3), algorithm="direct"), "conv: expected algorithm to be one of fn.convolution"),
     "residuals of another": (lambda: fn.serial(fn.relu).backward((), IMAGES), "serial: expected residuals to be a tuple of 1 entries"),
     "labels of accuracy": (lambda: fn.accuracy(IMAGES[0, 0], np.zeros((5, 1))), "accuracy: expected labels of shape (5, 3), got (5, 1)"),
+    "key of one layer": (lambda: fn.dense(3).init(0, (3,)), "dense: expected one random key, got 0"),
+    "no shape": (
+        lambda: fn.dense(3).init(jax.random.key(0), 5),
+        "dense: expected in_shape to be the shape of one example, a tuple, got int",
+    ),
+    "size zero": (
+        lambda: run(fn.conv(3, (3, 3)), IMAGES[..., :0]),
+        "conv: expected every size of in_shape to be a whole number of at least 1",
+    ),
+    "rate text": (lambda: fn.dropout("0.5"), "dropout: expected rate strictly between 0 and 1"),
+    "padding array": (lambda: fn.conv(3, (3, 3), padding=np.ones(2)), "conv: expected padding"),
+    "four axes": (lambda: run(fn.conv(3, (1, 1, 1, 1))), "conv: expected in_shape of shape (S0, S1, S2, S3, C), got (6, 5, 3)"),
+    "no entries": (lambda: fn.mean_squared_error(IMAGES[:0], IMAGES[:0]), "mean_squared_error: expected at least one entry"),
     "one value": (
         lambda: run(fn.batch_norm(), np.ones((1, 3)), train=True),
         "expected more than one value per channel in training, got x of shape (1, 3)",
@@ -166,6 +182,19 @@ def test_labels_whose_values_are_not_known_poison_the_result(labels):
     assert np.isnan(loss)
     assert np.isnan(dlogits[1]).all()
     assert np.isnan(by_grad[1]).all()
+
+
+def test_a_label_never_wraps_into_the_range():
+    with pytest.raises(ValueError, match=r"got 4294967297 among them"):
+        fn.softmax_cross_entropy(LOGITS, np.asarray([0, 2**32 + 1, 1]))
+
+
+def test_a_masked_class_and_soft_labels_in_few_bits_are_fine():
+    loss, dlogits = fn.softmax_cross_entropy(np.asarray([[0.0, -np.inf, 1.0]]), np.asarray([2]))
+    np.testing.assert_allclose(loss, np.log(1 + np.exp(-1)))
+    assert dlogits[0, 1] == 0
+    thirds = jnp.full((3, 3), 1 / 3, "bfloat16")
+    assert abs(jax.jit(fn.softmax_cross_entropy)(jnp.zeros((3, 3), "bfloat16"), thirds)[0] - np.log(3)) < 0.02
 
 
 def test_other_losses_and_smoothing_check_theirs():

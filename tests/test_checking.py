@@ -19,11 +19,19 @@ def rows_of(layers):
 
 def test_right_gradients_agree():
     rows = rows_of(LAYERS)
-    assert [(r.layer, r.leaf) for r in rows][:3] == [("0 conv", "w"), ("0 conv", "b"), ("0 conv", "x")]
+    assert [(r.layer, r.leaf) for r in rows][:3] == [("0 conv", "b"), ("0 conv", "w"), ("0 conv", "x")]
     assert len(rows) == 13
     assert max(r.error for r in rows) <= 1e-14
     assert max(r.ulps for r in rows) <= 64
     assert max(r.difference_error for r in rows) <= 1e-6
+
+
+def test_combinators_and_zero_gradients_have_rows_too():
+    rows = rows_of((fn.residual(fn.conv(1, (3, 3)), fn.relu), fn.parallel(fn.identity), fn.relu))
+    assert [r.leaf for r in rows] == ["0.0.b", "0.0.w", "x", "x", "x"]
+    assert max(r.error for r in rows) <= 1e-14
+    dead = agreement((fn.relu,), ((),), ((),), np.full((2, 3), -9.0), key=KEY)
+    assert dead[0].error == dead[0].difference_error == 0
 
 
 @pytest.mark.parametrize("i", range(len(LAYERS)), ids=[layer.name for layer in LAYERS])

@@ -140,6 +140,38 @@ def test_numpy_images_with_jax_params_give_jax_arrays():
     assert jax.tree.structure(dparams) == jax.tree.structure(params)
 
 
+@pytest.mark.parametrize("algorithm", [direct, shifted, im2col], ids=lambda a: a.name)
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_batch_of_none_or_one_has_its_shapes(n, algorithm):
+    net = fn.serial(
+        fn.conv(4, (3, 3), stride=2, algorithm=algorithm), fn.batch_norm(), fn.max_pool((2, 2)), fn.global_avg_pool, fn.dense(2)
+    )
+    params, state = fn.to_numpy(net.init(jax.random.key(0), (8, 8, 3)))
+    x = np.zeros((n, 8, 8, 3), "float32")
+    y, _, residuals = net.forward(params, state, x)
+    assert y.shape == (n, 2)
+    assert net.backward(residuals, y)[1].shape == x.shape
+
+
+def test_numpy_data_may_be_closed_over_in_a_traced_function():
+    """Where x and dy are NumPy's and only params and key are traced, JAX computes."""
+    x = np.random.default_rng(0).standard_normal((2, 4, 4, 2)).astype("float32")
+    for layer in (fn.conv(3, (3, 3), algorithm=direct), fn.dropout(0.5), fn.max_pool((2, 2))):
+        params, state = layer.init(jax.random.key(0), x.shape[1:])
+        dy = np.ones(jax.eval_shape(layer.apply, params, state, x)[0].shape, "float32")
+
+        def passes(params, key, layer=layer, state=state, dy=dy):
+            return layer.backward(layer.forward(params, state, x, key=key, train=True)[2], dy)
+
+        got, expected = jax.jit(passes)(params, jax.random.key(1)), passes(params, jax.random.key(1))
+        assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True))
+    numbers = (fn.dropout(np.float64(0.5)), fn.batch_norm(momentum=np.float64(0.9), epsilon=np.float64(1e-5)))
+    for layer in numbers:
+        params, state = fn.to_numpy(layer.init(jax.random.key(0), (3,)))
+        outputs = layer.apply(params, state, x[0, 0, :, :1].repeat(3, 1), key=jax.random.key(0), train=True)
+        assert {leaf.dtype.name for leaf in jax.tree.leaves(outputs)} == {"float32"}
+
+
 def test_a_seed_means_the_same_network_on_both_libraries():
     """Also the dropout masks."""
     params, state, x, _ = problem()

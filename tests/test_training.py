@@ -82,7 +82,7 @@ def test_epoch_and_steps_are_the_same_training():
     optimizer = optax.adam(1e-2)
     by_epoch, history, _ = train(epochs=1, optimizer=optimizer)
     ts, step = training.init(NET, optimizer, jax.random.key(0), X.shape[1:]), training.make_step(NET, optimizer)
-    order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(ts.key, 0), 0), 22)
+    order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(ts.key, 1), 0), 22)
     for i in range(4):
         batch = np.asarray(order[5 * i : 5 * i + 5])
         ts, metrics = step(ts, X[batch], LABELS[batch])
@@ -114,8 +114,14 @@ def test_a_seed_is_a_training_bit_by_bit():
 
 @pytest.mark.parametrize(
     "optimizer",
-    [optax.sgd(0.1, momentum=0.9), optax.adamw(1e-2), optax.chain(optax.adam(1e-2), optax.contrib.reduce_on_plateau()), optax.lion(1e-3)],
-    ids=["momentum", "adamw", "plateau", "lion"],
+    [
+        optax.sgd(0.1, momentum=0.9),
+        optax.adamw(1e-2),
+        optax.chain(optax.adam(1e-2), optax.contrib.reduce_on_plateau()),
+        optax.lion(1e-3),
+        optax.lbfgs(),
+    ],
+    ids=["momentum", "adamw", "plateau", "lion", "lbfgs"],
 )
 def test_any_optimizer_lowers_the_loss(optimizer):
     _, history, _ = train(epochs=12, optimizer=optimizer, net=fn.serial(fn.flatten, fn.dense(3)))
@@ -142,6 +148,14 @@ def test_evaluation_counts_every_example_exactly_once(batch_size):
         np.testing.assert_allclose(got["accuracy"], fn.accuracy(logits[:n], LABELS[:n]), rtol=1e-6)
 
 
+def test_evaluation_in_float16_counts_beyond_what_float16_can_hold():
+    net = fn.serial(fn.flatten, fn.dense(3))
+    params, state = jax.tree.map(lambda a: a.astype("float16"), net.init(KEY, (4,)))
+    x, labels = np.zeros((100_000, 4), "float16"), np.arange(100_000) % 3
+    got = training.make_evaluate(net, batch_size=7)(params, state, x, labels)
+    np.testing.assert_allclose([got["accuracy"], got["loss"]], [1 / 3, np.log(3)], atol=1e-3)
+
+
 def test_only_the_state_is_donated():
     key, params_before = jax.random.key(3), None
     ts = training.init(NET, optax.adam(1e-2), key, X.shape[1:])
@@ -158,9 +172,10 @@ def test_wrong_options_are_refused():
         ({"last_batch": "pad"}, 'expected last_batch "drop" or "wrap", got \'pad\''),
         ({"gradients": "numeric"}, 'expected gradients "manual" or "auto", got \'numeric\''),
         ({"batch_size": 23}, 'expected at least one batch of 23, got 22 examples; use last_batch="wrap"'),
+        ({"targets": LABELS.tolist()}, "expected targets to be a NumPy or JAX array of examples, got list"),
         ({"targets": LABELS[:3]}, "expected as many targets as examples, at least one, got 3 and 22"),
     ):
-        with pytest.raises(ValueError, match=r"^training: ") as caught:
+        with pytest.raises((TypeError, ValueError), match=r"^training: ") as caught:
             train(**options)
         assert message in str(caught.value)
 

@@ -53,34 +53,33 @@ def agreement(
     rows = []
     for i, (layer, p, s) in enumerate(zip(layers, params, state, strict=True)):
         layer_key = jax.random.fold_in(key, i)
-        argument = {**(p or {}), "x": distinct(h, rng)}
-        rows += _compare(f"{i} {layer.name}", layer, argument, s, layer_key, train, directions, rng)
+        rows += _compare(f"{i} {layer.name}", layer, (p, distinct(h, rng)), s, layer_key, train, directions, rng)
         h = layer.apply(p, s, h, key=layer_key, train=train)[0]
     return rows
 
 
 def _compare(label, layer, argument, state, key, train, directions, rng) -> list[Agreement]:
-    """The rows of one layer; `argument` is its params and its input, as one dict."""
+    """The rows of one layer; `argument` is (params, x)."""
 
     def run(argument):
-        params = {name: a for name, a in argument.items() if name != "x"}
-        return layer.forward(params or (), state, argument["x"], key=key, train=train)
+        return layer.forward(argument[0], state, argument[1], key=key, train=train)
 
     y, _, residuals = run(argument)
     dy = rng.standard_normal(y.shape)
-    dparams, dx = layer.backward(residuals, dy)
-    manual, automatic = {**(dparams or {}), "x": dx}, by_vjp(lambda a: run(a)[0], argument, dy)
+    manual, tree = jax.tree.flatten_with_path(layer.backward(residuals, dy))
+    automatic, values = jax.tree.leaves(by_vjp(lambda a: run(a)[0], argument, dy)), jax.tree.leaves(argument)
     rows = []
-    for leaf, gradient in manual.items():
-        largest = np.abs(automatic[leaf]).max()
-        error = np.abs(gradient - automatic[leaf]).max()
+    for i, (path, gradient) in enumerate(manual):
 
-        def at(value, leaf=leaf):
-            return run({**argument, leaf: value})[0]
+        def at(value, i=i):
+            return run(jax.tree.unflatten(tree, [*values[:i], value, *values[i + 1 :]]))[0]
 
+        leaf = "x" if path[0].idx else jax.tree_util.keystr(path[1:], simple=True, separator=".")
+        largest = np.abs(automatic[i]).max() or 1.0
+        error = np.abs(gradient - automatic[i]).max()
         vs = rng.choice([-1.0, 1.0], (directions, *gradient.shape))
         along = np.tensordot(vs, gradient, gradient.ndim)
-        slopes = np.asarray([slope(at, argument[leaf], v, dy, step=1e-6) for v in vs])
-        difference = np.abs(slopes - along).max() / np.abs(slopes).max()
+        slopes = np.asarray([slope(at, values[i], v, dy, step=1e-6) for v in vs])
+        difference = np.abs(slopes - along).max() / (np.abs(slopes).max() or 1.0)
         rows.append(Agreement(label, leaf, gradient.size, error / largest, error / np.spacing(largest), difference))
     return rows

@@ -9,6 +9,8 @@ from itertools import product
 from math import ceil, gcd
 from typing import Literal, NamedTuple, TypeAlias
 
+import numpy as np
+
 from funcnn.arrays import Array, check_option, namespace
 
 Padding: TypeAlias = Literal["SAME", "VALID", "SAME_LOWER"] | int | Sequence[tuple[int, int]]
@@ -51,6 +53,11 @@ class Window(NamedTuple):
     dilations: tuple[int, ...]
     padding: Literal["SAME", "VALID", "SAME_LOWER"] | tuple[tuple[int, int], ...]
 
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """What messages call the spatial axes."""
+        return tuple("HWD"[: len(self.sizes)]) if len(self.sizes) <= 3 else tuple(f"S{i}" for i in range(len(self.sizes)))
+
     def over(self, in_sizes: Sequence[int]) -> Geometry:
         """The geometry over an input of spatial sizes `in_sizes`; ValueError where a window does not fit."""
         axes = (
@@ -86,10 +93,10 @@ def window(name: str, sizes: Sequence[int], stride: int | Sequence[int], padding
 
 
 def _checked_padding(name: str, padding: Padding, rank: int) -> Literal["SAME", "VALID", "SAME_LOWER"] | tuple[tuple[int, int], ...]:
-    if padding == "SAME" or padding == "VALID" or padding == "SAME_LOWER":
+    if isinstance(padding, str) and (padding == "SAME" or padding == "VALID" or padding == "SAME_LOWER"):
         return padding
-    if isinstance(padding, int) and not isinstance(padding, bool) and padding >= 0:
-        return ((padding, padding),) * rank
+    if isinstance(padding, int | np.integer) and not isinstance(padding, bool) and padding >= 0:
+        return ((int(padding), int(padding)),) * rank
     if isinstance(padding, tuple | list) and len(padding) == rank and all(isinstance(p, tuple | list) and len(p) == 2 for p in padding):
         low_high = ((check_option(name, "padding", low, 0), check_option(name, "padding", high, 0)) for low, high in padding)
         return tuple(low_high)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from jax.nn.initializers import Initializer, he_normal, zeros
+from jax.random import fold_in
 
-from funcnn.arrays import check_array, check_option, check_params, check_shape
+from funcnn.arrays import check_array, check_in_shape, check_option, check_params
 from funcnn.convolution.algorithm import ConvAlgorithm
 from funcnn.convolution.auto import auto
 from funcnn.convolution.geometry import Padding, window
@@ -47,7 +48,7 @@ def conv(
     if not isinstance(algorithm, ConvAlgorithm):
         raise ValueError(f"conv: expected algorithm to be one of fn.convolution, such as fn.convolution.im2col, got {algorithm!r}")
     options = window("conv", kernel_size, stride, padding, dilation)
-    spatial = tuple("HWD"[: len(options.sizes)]) if len(options.sizes) <= 3 else ("...",)
+    spatial = options.letters
 
     def geometry_of(x):
         geometry = options.over(x.shape[1:-1])
@@ -56,9 +57,9 @@ def conv(
         return geometry
 
     def init(key, in_shape):
-        check_shape("conv", "in_shape", in_shape, (*spatial, "C"), "it is the shape of one example, channels last")
+        check_in_shape("conv", in_shape, (*spatial, "C"), "it is the shape of one example, channels last")
         w = w_init(key, (*options.sizes, in_shape[-1], features))
-        return {"w": w, "b": b_init(key, (features,))} if bias else {"w": w}
+        return {"w": w, "b": b_init(fold_in(key, 1), (features,))} if bias else {"w": w}
 
     def forward(params, x):
         check_params("conv", params, {"w": (*options.sizes, "C", features)} | ({"b": (features,)} if bias else {}))
@@ -69,7 +70,7 @@ def conv(
     def backward(residuals, dy):
         """dw[kh, kw] = sum_{n, p, q} x[n, p * SH + kh, q * SW + kw]^T dy[n, p, q],  db = sum_{n, p, q} dy,  dx: see the algorithm."""
         geometry = geometry_of(residuals[0])
-        check_shape("conv", "dy", dy.shape, (len(residuals[0]), *(a.out for a in geometry.axes), features))
+        check_array("conv", "dy", dy, (len(residuals[0]), *(a.out for a in geometry.axes), features))
         dx, dw = algorithm.backward(residuals, dy, geometry)
         return {"w": dw} | ({"b": dy.sum(tuple(range(dy.ndim - 1)))} if bias else {}), dx
 

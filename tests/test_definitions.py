@@ -1,0 +1,98 @@
+"""What each layer is, in a line of plain NumPy: the laws compare a layer with itself, so a wrong definition would obey them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import funcnn as fn
+from funcnn import training
+
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).standard_normal((64, 5, 4, 3))
+
+
+def test_dropout_drops_its_rate_and_scales_the_rest():
+    ones = np.ones((100, 1000))
+    y, _, residuals = fn.dropout(0.3).forward((), (), ones, key=KEY, train=True)
+    assert abs((y == 0).mean() - 0.3) < 0.01
+    np.testing.assert_allclose(y[y != 0], 1 / 0.7)
+    np.testing.assert_array_equal(fn.dropout(0.3).backward(residuals, ones)[1], y)
+    np.testing.assert_array_equal(fn.dropout(0.3).apply((), (), X)[0], X)
+
+
+def test_relu_is_the_maximum_with_zero_and_its_slope_at_zero_is_zero():
+    np.testing.assert_array_equal(fn.relu.apply((), (), X)[0], np.maximum(X, 0))
+    x = np.asarray([[-1.0, 0.0, 2.0]])
+    _, _, residuals = fn.relu.forward((), (), x)
+    np.testing.assert_array_equal(fn.relu.backward(residuals, np.ones((1, 3)))[1], [[0, 0, 1]])
+    np.testing.assert_array_equal(jax.grad(lambda x: fn.relu.apply((), (), x)[0].sum())(jnp.asarray(x)), [[0, 0, 1]])
+
+
+def test_global_pooling_is_the_mean_and_dense_the_affine_map():
+    np.testing.assert_allclose(fn.global_avg_pool.apply((), (), X)[0], X.mean((1, 2)))
+    w, b, x = X[0, :, 0], X[0, 0, 0], X[:7, 0, 0, :1].repeat(5, 1)
+    np.testing.assert_allclose(fn.dense(3).apply({"w": w, "b": b}, (), x)[0], x @ w + b)
+
+
+def test_batch_norm_normalises_and_keeps_the_unbiased_variance():
+    params, state = {"scale": X[0, 0, 0], "shift": X[1, 0, 0]}, {"mean": np.ones(3), "var": np.full(3, 2.0)}
+    y, new = fn.batch_norm(momentum=0.8, epsilon=1e-3).apply(params, state, X, train=True)
+    mean, var = X.mean((0, 1, 2)), X.var((0, 1, 2))
+    np.testing.assert_allclose(y, params["scale"] * (X - mean) / np.sqrt(var + 1e-3) + params["shift"])
+    np.testing.assert_allclose(new["mean"], 0.8 + 0.2 * mean)
+    np.testing.assert_allclose(new["var"], 1.6 + 0.2 * X.var((0, 1, 2), ddof=1))
+    evaluated, _ = fn.batch_norm(epsilon=1e-3).apply(params, state, X)
+    np.testing.assert_allclose(evaluated, params["scale"] * (X - 1) / np.sqrt(2 + 1e-3) + params["shift"])
+
+
+def test_combinators_compose_add_and_join():
+    conv = fn.conv(3, (3, 3))
+    w, b = X[:3, :3, 0], X[0, 0, 0]
+    p, z = {"w": w.reshape(3, 3, 1, 3).repeat(3, 2), "b": b}, None
+    z = conv.apply(p, (), X)[0]
+    np.testing.assert_allclose(fn.serial(conv, fn.relu).apply((p, ()), ((), ()), X)[0], np.maximum(z, 0))
+    np.testing.assert_allclose(fn.residual(conv).apply(((p,), ()), (((),), ()), X)[0], z + X)
+    np.testing.assert_allclose(fn.parallel(conv, fn.relu).apply((p, ()), ((), ()), X)[0], z + np.maximum(X, 0))
+    joined = fn.parallel(conv, fn.relu, merge="concatenate").apply((p, ()), ((), ()), X)[0]
+    np.testing.assert_allclose(joined, np.concatenate([z, np.maximum(X, 0)], -1))
+
+
+def test_every_layer_and_every_step_draws_its_own_numbers():
+    twins = (fn.serial(fn.dense(4), fn.dense(4)), fn.parallel(fn.dense(4), fn.dense(4)))
+    for net in twins:
+        (first, second), _ = net.init(KEY, (4,))
+        assert not np.array_equal(first["w"], second["w"])
+    normal = jax.nn.initializers.normal()
+    drawn = fn.dense(4, w_init=normal, b_init=normal).init(KEY, (1,))[0]
+    assert not np.array_equal(drawn["w"][0], drawn["b"])
+    ones, drop = np.ones((8, 50)), fn.dropout(0.5)
+    zeros = [fn.parallel(drop, drop, merge="concatenate").apply(((), ()), ((), ()), ones, key=KEY, train=True)[0] == 0]
+    assert not np.array_equal(zeros[0][:, :50], zeros[0][:, 50:])
+    twice = fn.serial(drop, drop).apply(((), ()), ((), ()), ones, key=KEY, train=True)[0]
+    assert abs((twice == 0).mean() - 0.75) < 0.1
+    seen = {"loss": lambda y, t: (y.sum(), y * 0), "metrics": lambda y, t: {"mask": (y == 0)}}
+    epoch = training.make_epoch(drop, optax.sgd(0.0), batch_size=8, last_batch="wrap", **seen)
+    single = ones.astype("float32")
+    ts, metrics = epoch(training.init(drop, optax.sgd(0.0), KEY, (50,)), single, single)
+    masks = [metrics["mask"][0], epoch(ts, single, single)[1]["mask"][0]]
+    assert not np.array_equal(*masks)
+
+
+def test_a_manual_vjp_leaves_numpy_its_float64():
+    x, params = np.ones((1, 1)), {"w": np.ones((1, 1)), "b": np.asarray([1e-12])}
+    for layer in (fn.dense(1), fn.with_manual_vjp(fn.dense(1))):
+        y, _ = layer.apply(params, (), x)
+        assert y.dtype == "float64"
+        np.testing.assert_allclose(y - 1, 1e-12, rtol=1e-3)
+
+
+def test_the_gradient_has_the_dtype_of_the_params_in_training():
+    net, sgd = fn.serial(fn.dense(3)), optax.sgd(0.1, momentum=0.9)
+    for mode in ("manual", "auto"):
+        ts = training.init(net, sgd, KEY, (4,))
+        half = jax.tree.map(lambda a: a.astype("bfloat16") if a.dtype == "float32" else a, ts._replace(key=()))._replace(key=ts.key)
+        epoch = training.make_epoch(net, sgd, batch_size=4, last_batch="drop", gradients=mode)
+        with jax.numpy_dtype_promotion("standard"):
+            after, _ = epoch(half, np.ones((8, 4), "float32"), np.arange(8) % 3)
+        assert {leaf.dtype.name for leaf in jax.tree.leaves(after.params)} == {"bfloat16"}
