@@ -123,6 +123,43 @@ def test_pooling_is_that_of_lax(size, window):
         close(fn.avg_pool(window, count_include_pad=False, **options).apply((), (), tied)[0], total / count)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_pooling_is_that_of_lax_for_any_geometry(data):
+    def draw(low, high):
+        return data.draw(st.tuples(st.integers(low, high), st.integers(low, high)))
+
+    window, stride, size = draw(1, 4), draw(1, 4), draw(4, 9)
+    pads = st.tuples(*[st.tuples(*[st.integers(0, k - 1)] * 2) for k in window])
+    padding = data.draw(st.sampled_from(["SAME", "VALID", "SAME_LOWER"]) | pads | st.integers(0, min(window) - 1))
+    x = np.random.default_rng(0).integers(-2, 2, (2, *size, 3)).astype("float64")
+    at = list(lax_padding(padding)) if not isinstance(padding, str) else padding
+    expected, pull = jax.vjp(lambda x: lax_pool(x, window, stride, at, -jnp.inf, lax.max), x)
+    layer = fn.max_pool(window, stride=stride, padding=padding)
+    y, _, residuals = layer.forward((), (), x)
+    dy = np.random.default_rng(1).standard_normal(y.shape)
+    close(y, expected)
+    close(layer.backward(residuals, dy)[1], pull(jnp.asarray(dy))[0])
+    total = np.asarray(lax_pool(x, window, stride, at, 0.0, lax.add))
+    close(fn.avg_pool(window, stride=stride, padding=padding).apply((), (), x)[0], total / np.prod(window))
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+def test_the_complex_step_gives_the_gradient_to_rounding(train):
+    """On NumPy complex128, Im f(x + ih v) / h is the derivative along v: the forward passes are analytic where they are smooth."""
+    layers = (fn.conv(3, (3, 3), stride=2), fn.batch_norm(), fn.relu, fn.max_pool((2, 2)), fn.avg_pool((1, 2)), fn.flatten, fn.dense(3))
+    net, rng = fn.serial(*layers), np.random.default_rng(0)
+    params, state = fn.to_numpy(net.init(jax.random.key(0), (9, 8, 2)), "float64")
+    x, labels = rng.standard_normal((4, 9, 8, 2)), np.asarray([0, 1, 2, 0])
+    logits, _, residuals = net.forward(params, state, x, train=train)
+    grads = net.backward(residuals, fn.softmax_cross_entropy(logits, labels)[1])
+    v = jax.tree.map(lambda a: rng.standard_normal(a.shape), (params, x))
+    shifted, at = jax.tree.map(lambda a, b: a + 1e-30j * b, (params, x), v)
+    loss, _ = fn.softmax_cross_entropy(net.apply(shifted, state, at, train=train)[0], labels)
+    slope = sum((g * d).sum() for g, d in zip(jax.tree.leaves(grads), jax.tree.leaves(v), strict=True))
+    np.testing.assert_allclose(np.imag(loss) / 1e-30, slope, rtol=1e-12)
+
+
 def test_split_ties_share_the_gradient_evenly():
     layer, x = fn.max_pool((2, 2), ties="split"), np.asarray([[1.0, 3.0], [3.0, 3.0]]).reshape(1, 2, 2, 1)
     _, _, residuals = layer.forward((), (), x)
