@@ -19,16 +19,12 @@ from experiments.harness import CONSOLE, Options, Run, progress, table
 from funcnn import datasets, training
 from funcnn.arrays import Array
 
+Config = Options
 ROUTES: dict[str, tuple[fn.Layer, Literal["manual", "auto"]]] = {
     "backward": (NET, "manual"),
     "jax.grad": (NET, "auto"),
     "jax.grad of with_manual_vjp": (fn.with_manual_vjp(NET), "auto"),
 }
-
-
-@dataclass(frozen=True)
-class Config(Options):
-    pass
 
 
 @dataclass

@@ -25,7 +25,7 @@ def max_pool(
         stride: one number, or one per spatial axis; the window's size where it is None.
         padding: as in `conv`; what is added is smaller than any number.
         ties: who gets the gradient where several entries are the largest: "first" in row-major order (as PyTorch and
-            `lax.reduce_window` do), or all of them an equal share, "split". `jax.grad` follows the same policy.
+            JAX's own pooling do), or all of them an equal share, "split". `jax.grad` follows the same policy.
 
     Returns:
         A layer from (N, H, W, C) to (N, P, Q, C). It keeps, for "first", the winning tap of every window, a small
