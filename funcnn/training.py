@@ -27,10 +27,15 @@ class Measure(Protocol):
     def __call__(self, outputs: Array, targets: Array, /) -> Metrics: ...
 
 
+class Augment(Protocol):
+    def __call__(self, key: Array, x: Array, /) -> Array: ...
+
+
 class TrainState(NamedTuple):
     """Everything that training changes, and the key it draws from: a checkpoint of this is a checkpoint of the training.
 
-    `key` stays as it is: what a step draws is a function of (key, step), and an epoch's order of (key, its first step).
+    `key` stays as it is: what a step draws is a function of (key, step), and an epoch's order of (key, its first step);
+    nothing else is remembered, so a training that goes on from a checkpoint sees the batches it would have seen.
     """
 
     params: PyTree
@@ -57,6 +62,14 @@ def init(net: Layer, optimizer: optax.GradientTransformation, key: Array, in_sha
         return TrainState(params, state, optimizer.init(params), train_key, jnp.zeros((), "int32"))
 
     return jax.tree.map(jnp.copy, fresh(key))
+
+
+_LAYERS, _SHUFFLE, _AUGMENT = range(3)  # each draws from a stream of its own
+
+
+def _key_of(ts: TrainState, stream: int) -> Array:
+    """The key for what `stream` draws at this step."""
+    return jax.random.fold_in(jax.random.fold_in(ts.key, stream), ts.step)
 
 
 def gradients_of(net: Layer, loss: Loss, gradients: Literal["manual", "auto"] = "manual") -> Callable:
@@ -93,7 +106,7 @@ def _plain_step(net: Layer, optimizer: optax.GradientTransformation, loss: Loss,
     compute, update = gradients_of(net, loss, gradients), optax.with_extra_args_support(optimizer).update
 
     def step(ts: TrainState, x: Array, targets: Array) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.fold_in(ts.key, 0), ts.step)  # the order of an epoch has a stream of its own
+        key = _key_of(ts, _LAYERS)
         grads, value, outputs, state = compute(ts.params, ts.state, x, targets, key)
 
         def value_fn(params: PyTree) -> Array:
@@ -137,16 +150,20 @@ def make_epoch(
     *,
     batch_size: int,
     last_batch: Literal["drop", "wrap"],
+    shuffle: bool = True,
+    augment: Augment | None = None,
     loss: Loss = softmax_cross_entropy,
     gradients: Literal["manual", "auto"] = "manual",
     metrics: Measure = classification,
 ) -> Callable[[TrainState, Array, Array], tuple[TrainState, Metrics]]:
-    """A jitted pass over all examples in a fresh random order: one program, no trip to the host between the steps.
+    """A jitted pass over all examples: one program, no trip to the host between the steps.
 
     Args:
         batch_size: B.
         last_batch: what becomes of the N % B examples at the end of the order: "drop" leaves them out this time, "wrap"
             fills their batch up from the order's beginning. Either way every step has B examples.
+        shuffle: a fresh random order, a function of (key, the epoch's first step) alone; or x as it comes.
+        augment: `(key, x) -> x`, applied to every batch (B, ...), such as those of `funcnn.augmentation`.
         net, optimizer, loss, gradients, metrics: as in `make_step`.
 
     Returns:
@@ -166,11 +183,13 @@ def make_epoch(
         steps = n // batch_size if last_batch == "drop" else ceil(n / batch_size)
         if steps == 0:
             raise ValueError(f'training: expected at least one batch of {batch_size}, got {n} examples; use last_batch="wrap"')
-        shuffle_key = jax.random.fold_in(jax.random.fold_in(ts.key, 1), ts.step)
-        order = jnp.resize(jax.random.permutation(shuffle_key, n), (steps, batch_size))
+        shuffled = jax.random.permutation(_key_of(ts, _SHUFFLE), n) if shuffle else jnp.arange(n)
+        order = jnp.resize(shuffled, (steps, batch_size))
 
         def body(ts, batch):
-            return step(ts, jnp.take(x, batch, axis=0), jnp.take(targets, batch, axis=0))
+            inputs = jnp.take(x, batch, axis=0)
+            inputs = augment(_key_of(ts, _AUGMENT), inputs) if augment else inputs
+            return step(ts, inputs, jnp.take(targets, batch, axis=0))
 
         return jax.lax.scan(body, ts, order)
 

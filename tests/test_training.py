@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import funcnn as fn
-from funcnn import training
+from funcnn import augmentation, training
 
 pytestmark = pytest.mark.usefixtures("optax_promotes")
 KEY = jax.random.key(0)
@@ -62,6 +62,36 @@ def test_an_epoch_sees_every_example_as_often_as_promised(last_batch, most):
             assert sorted(counts) == ([0] + [1] * 6 if last_batch == "drop" else [1] * 5 + [2] * 2)
             orders.append(metrics["loss"].tolist())
     assert len({tuple(order) for order in orders}) > 4
+
+
+SEEN = {"net": fn.identity, "targets": np.zeros((22, 6, 6, 1), "float32"), "last_batch": "wrap"}
+SEEN |= {"loss": lambda y, t: ((y - t).sum(), y * 0), "metrics": lambda y, t: {"seen": y}}
+
+
+def test_without_shuffling_the_batches_come_in_order():
+    _, history, _ = train(**SEEN, shuffle=False)
+    for metrics in history:
+        np.testing.assert_array_equal(metrics["seen"].reshape(25, 6, 6, 1), np.concatenate([X, X[:3]]))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_every_batch_is_augmented_with_a_key_of_its_own(shuffle):
+    keys = training.init(fn.identity, optax.sgd(0.1), KEY, (6, 6, 1)).key
+    plain = train(**SEEN, shuffle=shuffle, epochs=1)[1][0]["seen"]
+    noisy = train(**SEEN, shuffle=shuffle, epochs=1, augment=lambda key, x: x + jax.random.normal(key, (5, 1, 1, 1)))[1][0]["seen"]
+    noise = [jax.random.normal(jax.random.fold_in(jax.random.fold_in(keys, 2), step), (5, 1, 1, 1)) for step in range(5)]
+    np.testing.assert_allclose(noisy, plain + jnp.stack(noise), rtol=1e-6, atol=1e-6)
+
+
+def test_a_training_that_is_taken_up_again_sees_the_batches_it_would_have_seen():
+    augment, optimizer = augmentation.chain(augmentation.flip(), augmentation.shift(1)), optax.adam(1e-2)
+    whole, history, epoch = train(epochs=4, optimizer=optimizer, augment=augment)
+    half, _, _ = train(epochs=2, optimizer=optimizer, augment=augment)
+    half = jax.tree.map(jnp.asarray, fn.to_numpy(half))  # as a checkpoint would keep it
+    for metrics in history[2:]:
+        half, again = epoch(half, X, LABELS)
+        assert same(metrics, again)
+    assert same(whole, half)
 
 
 def test_a_step_is_one_update_of_the_optimizer():
@@ -187,7 +217,7 @@ import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 import jax, numpy as np, optax, funcnn as fn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from funcnn import training
+from funcnn import augmentation, training
 net = fn.serial(fn.conv(4, (3, 3)), fn.batch_norm(), fn.relu, fn.max_pool((2, 2)), fn.dropout(0.5), fn.flatten, fn.dense(3))
 x, labels = np.random.default_rng(0).standard_normal((8, 6, 6, 1)).astype("float32"), np.arange(8) % 3
 mesh = Mesh(np.array(jax.devices()), ("batch",))

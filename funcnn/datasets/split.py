@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Split(NamedTuple):
-    """Images (N, H, W, C), float32 in [0, 1]; labels (N,), int32, the index of the class."""
+    """Images (N, H, W, C), float32, real ones in [0, 1]; labels (N,), int32, the index of the class."""
 
     train_images: np.ndarray
     train_labels: np.ndarray

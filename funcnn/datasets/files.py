@@ -1,0 +1,98 @@
+"""Where the files of MNIST and Fashion-MNIST come from: a folder of the user's, the cache, or a mirror; never unchecked."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pooch
+import requests
+import urllib3
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from funcnn.datasets.idx import DataError
+
+FOLDER_VARIABLE = "FUNCNN_DATA"
+SILENCE = 30.0
+"""Seconds without a byte after which a mirror is given up."""
+PATIENCE = 900.0
+"""Seconds after which a download that still trickles is given up."""
+
+
+class Source(NamedTuple):
+    """A data set's files, {name: (bytes, SHA-256)}, and the mirrors that have them, in the order to be asked."""
+
+    name: str
+    mirrors: tuple[str, ...]
+    files: dict[str, tuple[int, str]]
+
+
+def find(source: Source, name: str, folder: Path | str | None = None) -> Path:
+    """The path of one file of `source`, checked against its SHA-256.
+
+    Args:
+        source: the data set.
+        name: a file of it.
+        folder: where the files lie, there or in a subfolder with the data set's name; by default what the environment
+            variable FUNCNN_DATA says. Without either, the file is downloaded into the platform's cache, once.
+
+    Raises:
+        DataError: a file that is missing, unreadable or not the right one; no mirror that gives it.
+    """
+    folder = folder or os.environ.get(FOLDER_VARIABLE)
+    return _in_folder(source, name, Path(folder)) if folder else _download(source, name)
+
+
+def _in_folder(source: Source, name: str, folder: Path) -> Path:
+    path = next((path for path in (folder / source.name / name, folder / name) if path.is_file()), None)
+    if path is None:
+        hint = f"put it there, or name no folder (argument, {FOLDER_VARIABLE}), and it is downloaded"
+        raise DataError(
+            f"{source.name}: expected the file {name} in {folder} or in its subfolder {source.name}, found it in neither; {hint}"
+        )
+    try:
+        right = pooch.file_hash(str(path)) == source.files[name][1]
+    except OSError as error:
+        raise DataError(f"{path}: expected a file that can be read, got {error}") from error
+    if not right:
+        raise DataError(f"{path}: expected {source.name}'s {name}, whose SHA-256 is {source.files[name][1]}, got another file; replace it")
+    return path
+
+
+def _download(source: Source, name: str) -> Path:
+    """The file in the cache; where it is not there yet, from each mirror in turn. Only the right file ever gets that name."""
+    size, sha256 = source.files[name]
+    cache, failures = pooch.os_cache("funcnn") / source.name, []
+
+    def fetch(url: str, path: str, _) -> None:
+        _fetch(url, Path(path), size)
+
+    downloader: Any = fetch
+    for mirror in source.mirrors:
+        try:  # pooch takes what is there if its hash is right; else it fills a file with a name of its own, checks and renames that
+            return Path(pooch.retrieve(mirror + name, f"sha256:{sha256}", name, cache, downloader=downloader))
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, OSError) as error:
+            failures.append(f"{mirror}: {str(error).splitlines()[0]}")
+    raise DataError(
+        f"{source.name}: could not download {name} ({'; '.join(failures)}); "
+        f"offline, get the file elsewhere, put it into a folder and name that folder in {FOLDER_VARIABLE}"
+    )
+
+
+def _fetch(url: str, path: Path, size: int) -> None:
+    """Write what `url` answers to `path`, with a progress bar; ValueError unless it is `size` bytes, sent in time."""
+    start, done, headers = time.monotonic(), 0, {"Accept-Encoding": "identity"}
+    columns = (TextColumn("{task.description}"), BarColumn(20), DownloadColumn(), TextColumn("left"), TimeRemainingColumn())
+    with requests.get(url, headers=headers, stream=True, timeout=SILENCE) as response, path.open("wb") as file, Progress(*columns) as bar:
+        response.raise_for_status()
+        if url.startswith("https:") and not all(r.url.startswith("https:") for r in (*response.history, response)):
+            raise ValueError(f"expected https throughout, was sent on to {response.url}")
+        task = bar.add_task(url.rsplit("/", 1)[-1], total=size)
+        while done <= size and (piece := response.raw.read1(2**16, decode_content=False)):  # a .gz is kept as it was sent
+            done += len(piece)
+            if time.monotonic() - start > PATIENCE:
+                raise ValueError(f"expected {size} bytes within {PATIENCE:.0f} s, got {done}")
+            file.write(piece)
+            bar.update(task, completed=done)
+    if done != size:
+        raise ValueError(f"expected {size} bytes, got {'more' if done > size else done}")
