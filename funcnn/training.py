@@ -187,9 +187,9 @@ def make_epoch(
         order = jnp.resize(shuffled, (steps, batch_size))
 
         def body(ts, batch):
-            inputs = jnp.take(x, batch, axis=0)
+            inputs = jnp.take(x, batch, axis=0, mode="clip")
             inputs = augment(_key_of(ts, _AUGMENT), inputs) if augment else inputs
-            return step(ts, inputs, jnp.take(targets, batch, axis=0))
+            return step(ts, inputs, jnp.take(targets, batch, axis=0, mode="clip"))
 
         return jax.lax.scan(body, ts, order)
 

@@ -32,6 +32,12 @@ OPTIONS = {
         "conv: expected one stride per spatial axis, that is 2, got (1, 1, 1)",
     ),
     "dilation zero": (lambda: fn.conv(4, (3, 3), dilation=0), "conv: expected every dilation to be a whole number of at least 1, got 0"),
+    "groups and features": (lambda: fn.conv(4, (3, 3), groups=3), "conv: expected features to be a multiple of the 3 groups, got 4"),
+    "groups and channels": (
+        lambda: fn.conv(4, (3, 3), groups=2).init(jax.random.key(0), (6, 5, 3)),
+        "conv: expected input channels in a multiple of the 2 groups, got in_shape (6, 5, 3)",
+    ),
+    "groups zero": (lambda: fn.conv(4, (3, 3), groups=0), "conv: expected groups to be a whole number of at least 1, got 0"),
     "padding unknown": (lambda: fn.conv(4, (3, 3), padding="FULL"), 'conv: expected padding "SAME", "VALID", "SAME_LOWER", a whole'),
     "padding negative": (lambda: fn.conv(4, (3, 3), padding=-1), "pairs (low, high), got -1"),
     "padding of one axis": (lambda: fn.avg_pool((2, 2), padding=((1, 1),)), "avg_pool: expected padding"),

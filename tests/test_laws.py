@@ -33,6 +33,9 @@ def _conv_cases(algorithm):
         "uneven pairs": Case(conv(3, (3, 3), padding=((0, 3), (4, 1))), (4, 5, 2)),
         "dilated, strided": Case(conv(3, (3, 2), stride=(3, 4), dilation=(2, 6), padding=2), (7, 9, 2)),
         "1x1": Case(conv(3, (1, 1)), (3, 4, 2)),
+        "groups": Case(conv(6, (2, 3), groups=2, stride=2), (4, 5, 4)),
+        "depthwise": Case(conv(3, (3, 3), groups=3), (4, 5, 3)),
+        "depthwise, multiplied": Case(conv(4, (3, 2), groups=2, stride=2, dilation=2), (5, 4, 2)),
         "one axis": Case(conv(3, (3,), stride=2), (7, 2)),
         "three axes": Case(conv(2, (2, 3, 2), stride=(1, 2, 1)), (3, 4, 2, 2)),
     }
@@ -54,6 +57,8 @@ CASES = {
     **{f"conv {a.name}: {name}": case for a in ALGORITHMS for name, case in _conv_cases(a).items()},
     "conv auto: one channel": Case(fn.conv(4, (3, 3), stride=2), (5, 6, 1)),
     "conv auto: several channels": Case(fn.conv(4, (3, 3)), (5, 6, 2)),
+    "conv auto: groups": Case(fn.conv(4, (3, 3), groups=2), (5, 6, 4)),
+    "conv auto: depthwise": Case(fn.conv(4, (3, 3), groups=4), (5, 6, 4)),
     **{f"max_pool: {name}": case for name, case in _pool_cases(fn.max_pool).items()},
     **{f"max_pool split: {name}": case for name, case in _pool_cases(fn.max_pool, ties="split").items()},
     **{f"avg_pool: {name}": case for name, case in _pool_cases(fn.avg_pool).items()},

@@ -34,20 +34,22 @@ def lax_padding(padding):
 
 
 def lax_conv(x, w, stride, padding, dilation):
-    dimensions = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(
-        x, w, pair(stride), lax_padding(padding), rhs_dilation=pair(dilation), dimension_numbers=dimensions, precision="highest"
-    )
+        x, w, pair(stride), lax_padding(padding), rhs_dilation=pair(dilation), dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1] // w.shape[-2], precision="highest",
+    )  # fmt: skip
 
 
-def check_conv(rng, size, kernel, stride, padding, dilation):
-    """Forward and both gradients of all algorithms, on NumPy, against lax and its vjp."""
-    x, w = rng.standard_normal((2, *size, 3)), rng.standard_normal((*kernel, 3, 4))
+def check_conv(rng, size, kernel, stride, padding, dilation, groups, channels):
+    """Forward and both gradients of all algorithms, on NumPy, against lax and its vjp; `channels` of a group, in and out."""
+    c, o = channels
+    x, w = rng.standard_normal((2, *size, groups * c)), rng.standard_normal((*kernel, c, groups * o))
     y, pull = jax.vjp(lambda x, w: lax_conv(x, w, stride, padding, dilation), x, w)
     dy = rng.standard_normal(y.shape)
     dx, dw = pull(jnp.asarray(dy))
     for algorithm in ALGORITHMS:
-        layer = fn.conv(4, kernel, stride=stride, padding=padding, dilation=dilation, bias=False, algorithm=algorithm)
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "bias": False}
+        layer = fn.conv(groups * o, kernel, algorithm=algorithm, **options)
         got, _, residuals = layer.forward({"w": w}, (), x)
         close(got, y)
         dparams, got_dx = layer.backward(residuals, dy)
@@ -73,16 +75,17 @@ def test_convolution_is_that_of_lax_for_any_geometry(data):
     def draw(low, high):
         return data.draw(st.tuples(st.integers(low, high), st.integers(low, high)))
 
-    kernel, stride, dilation, size = draw(1, 4), draw(1, 4), draw(1, 3), draw(1, 9)
+    kernel, stride, dilation, size, channels = draw(1, 4), draw(1, 4), draw(1, 3), draw(1, 9), draw(1, 3)
+    groups = data.draw(st.integers(1, 3))
     padding = data.draw(st.sampled_from(["SAME", "VALID", "SAME_LOWER"]) | st.tuples(*[st.tuples(*[st.integers(0, 4)] * 2)] * 2))
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     pads = lax.padtype_to_pads(size, reach, stride, padding) if isinstance(padding, str) else padding
     rng = np.random.default_rng(0)
     if any(low + n + high < r for (low, high), n, r in zip(pads, size, reach, strict=True)):
         with pytest.raises(ValueError, match=r"^conv: expected an input at least as large as the window"):
-            check_conv(rng, size, kernel, stride, padding, dilation)
+            check_conv(rng, size, kernel, stride, padding, dilation, groups, channels)
     else:
-        check_conv(rng, size, kernel, stride, padding, dilation)
+        check_conv(rng, size, kernel, stride, padding, dilation, groups, channels)
 
 
 def test_convolution_over_one_and_three_axes_is_that_of_lax():

@@ -2,7 +2,8 @@
 
     y[n, p, q, o] = sum_{kh, kw, c} x[n, p * SH + kh * DH - low, q * SW + kw * DW - low, c] w[kh, kw, c, o]
 
-x (N, H, W, C), w (KH, KW, C, O), y (N, P, Q, O); any number of spatial axes.
+x (N, H, W, C), w (KH, KW, C, O), y (N, P, Q, O); any number of spatial axes. With G groups the sum over c is over the
+C / G channels of o's own group, and w is (KH, KW, C / G, O).
 """
 
 from typing import NamedTuple, Protocol
@@ -44,7 +45,33 @@ def input_gradient(forward: ConvForward, w: Array, dy: Array, geometry: Geometry
     xp, spatial = namespace(w, dy), tuple(range(len(geometry.axes)))
 
     def gather(taps: tuple[slice, ...], axes: tuple[Axis, ...]) -> Array:
-        flipped = xp.swapaxes(xp.flip(w[taps], spatial), -1, -2)  # (KH, KW, O, C)
-        return forward(dy, flipped, Geometry(axes))[0]
+        flipped = swap_channels(xp.flip(w[taps], spatial), geometry.groups)  # (KH, KW, O / G, C)
+        return forward(dy, flipped, Geometry(axes, geometry.groups))[0]
 
     return adjoint(geometry.axes, gather)
+
+
+def swap_channels(w: Array, groups: int) -> Array:
+    """The kernel of the way back, w (..., C / G, O) with the input and output channels of every group swapped: (..., O / G, C)."""
+    *taps, c, o = w.shape
+    blocks = w.reshape(*taps, c, groups, o // groups)
+    return namespace(w).swapaxes(blocks, -3, -1).reshape(*taps, o // groups, groups * c)
+
+
+def contract(seen: Array, w: Array, groups: int) -> Array:
+    """What T taps see, (..., T, C), times their kernels (T, C / G, O), summed over taps and channels: (..., O)."""
+    *rows, t, c = seen.shape
+    if groups == 1:
+        return seen.reshape(*rows, t * c) @ w.reshape(t * c, -1)
+    o = w.shape[-1]
+    blocks = seen.reshape(-1, t, groups, c // groups), w.reshape(t, c // groups, groups, o // groups)
+    return namespace(seen, w).einsum("rtgc,tcgo->rgo", *blocks).reshape(*rows, o)
+
+
+def contract_rows(seen: Array, dy: Array, groups: int) -> Array:
+    """The kernel gradient of `contract`: (..., T, C) and dy (..., O), summed over all rows: (T, C / G, O)."""
+    t, c, o = *seen.shape[-2:], dy.shape[-1]
+    if groups == 1:
+        return (seen.reshape(-1, t * c).T @ dy.reshape(-1, o)).reshape(t, c, o)
+    blocks = seen.reshape(-1, t, groups, c // groups), dy.reshape(-1, groups, o // groups)
+    return namespace(seen, dy).einsum("rtgc,rgo->tcgo", *blocks).reshape(t, c // groups, o)

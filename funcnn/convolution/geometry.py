@@ -39,9 +39,14 @@ class Axis(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """What a convolution algorithm needs to know of a problem, beside the arrays."""
+    """What a convolution algorithm needs to know of a problem, beside the arrays.
+
+    With `groups` G, the C input and O output channels are G blocks each, and block g of the output sees only block g of the
+    input: w (KH, KW, C / G, O). G = C is the depthwise convolution.
+    """
 
     axes: tuple[Axis, ...]
+    groups: int = 1
 
 
 class Window(NamedTuple):

@@ -19,6 +19,7 @@ def conv(
     stride: int | Sequence[int] = 1,
     padding: Padding = "SAME",
     dilation: int | Sequence[int] = 1,
+    groups: int = 1,
     bias: bool = True,
     algorithm: ConvAlgorithm = auto,
     w_init: Initializer = he_normal(),
@@ -32,9 +33,11 @@ def conv(
         stride, dilation: one number, or one per spatial axis.
         padding: "SAME" (P = ceil(H / stride), the odd row at the end), "SAME_LOWER" (the odd row at the beginning),
             "VALID" (none), a number of rows for all sides, or (low, high) for each spatial axis.
+        groups: G, into which the input and the output channels are divided, in their order; each output channel sees
+            only the C / G input channels of its own group. G = C is the depthwise convolution.
         bias: whether to add b.
         algorithm: one of `funcnn.convolution`; each computes the same.
-        w_init, b_init: `jax.nn.initializers` for w (KH, KW, C, O) and b (O,).
+        w_init, b_init: `jax.nn.initializers` for w (KH, KW, C / G, O) and b (O,).
 
     Returns:
         A layer from (N, H, W, C) to (N, P, Q, O) with params {"w", "b"}, or {"w"} without bias; it keeps what its
@@ -44,26 +47,30 @@ def conv(
         ValueError: an option out of range; a kernel larger than the padded input; wrong channels; a geometry that
             `algorithm` does not support.
     """
-    check_option("conv", "features", features)
+    if check_option("conv", "features", features) % check_option("conv", "groups", groups):
+        raise ValueError(f"conv: expected features to be a multiple of the {groups} groups, got {features}")
     if not isinstance(algorithm, ConvAlgorithm):
         raise ValueError(f"conv: expected algorithm to be one of fn.convolution, such as fn.convolution.im2col, got {algorithm!r}")
     options = window("conv", kernel_size, stride, padding, dilation)
-    spatial = options.letters
+    spatial, seen = options.letters, "C" if groups == 1 else f"C / {groups}"
+    entries = {"w": (*options.sizes, seen, features)} | ({"b": (features,)} if bias else {})
 
     def geometry_of(x):
-        geometry = options.over(x.shape[1:-1])
+        geometry = options.over(x.shape[1:-1])._replace(groups=groups)
         if not algorithm.supports(geometry):
             raise ValueError(f"conv: algorithm {algorithm.name!r} does not support {geometry}; use algorithm=fn.convolution.auto")
         return geometry
 
     def init(key, in_shape):
         check_in_shape("conv", in_shape, (*spatial, "C"), "it is the shape of one example, channels last")
-        w = w_init(key, (*options.sizes, in_shape[-1], features))
+        if in_shape[-1] % groups:
+            raise ValueError(f"conv: expected input channels in a multiple of the {groups} groups, got in_shape {tuple(in_shape)}")
+        w = w_init(key, (*options.sizes, in_shape[-1] // groups, features))
         return {"w": w, "b": b_init(fold_in(key, 1), (features,))} if bias else {"w": w}
 
     def forward(params, x):
-        check_params("conv", params, {"w": (*options.sizes, "C", features)} | ({"b": (features,)} if bias else {}))
-        check_array("conv", "x", x, ("N", *spatial, params["w"].shape[-2]), "channels come last; x[..., None] adds them")
+        check_params("conv", params, entries)
+        check_array("conv", "x", x, ("N", *spatial, params["w"].shape[-2] * groups), "channels come last; x[..., None] adds them")
         y, residuals = algorithm.forward(x, params["w"], geometry_of(x))  # (N, P, Q, O)
         return (y + params["b"].reshape((1,) * (y.ndim - 1) + (-1,)) if bias else y), residuals
 

@@ -1,21 +1,24 @@
-"""A sum of shifted inputs, one per tap: no copy of the input; with one input channel the compiler fuses it into one loop."""
+"""A sum of shifted inputs, one per tap: no copy of the input; with one channel in a group the compiler fuses it into one loop."""
 
 from functools import reduce
 from operator import add
 
 from funcnn.arrays import namespace
-from funcnn.convolution.algorithm import ConvAlgorithm, input_gradient
+from funcnn.convolution.algorithm import ConvAlgorithm, contract, contract_rows, input_gradient
 from funcnn.convolution.geometry import offsets, pad, tap
 
 
 def _forward(x, w, geometry):
     """y = sum_{kh, kw} x shifted by (kh, kw) . w[kh, kw]."""
-    axes, ones = geometry.axes, (1,) * (x.ndim - 1)
-    padded = pad(x, axes)
+    axes, groups = geometry.axes, geometry.groups
+    padded, ones = pad(x, axes), (1,) * (x.ndim - 1)
 
     def part(k):
         seen = tap(padded, axes, k)  # (N, P, Q, C)
-        return seen * w[k].reshape(*ones, -1) if x.shape[-1] == 1 else seen @ w[k]  # (N, P, Q, O)
+        if w.shape[-2] > 1:
+            return contract(seen[..., None, :], w[k][None], groups)  # (N, P, Q, O)
+        blocks = seen[..., None] * w[k].reshape(*ones, groups, -1)  # (N, P, Q, C, O / C)
+        return blocks.reshape(*seen.shape[:-1], -1)
 
     return reduce(add, map(part, offsets(axes))), (x, w)
 
@@ -23,9 +26,18 @@ def _forward(x, w, geometry):
 def _backward(residuals, dy, geometry):
     """dw[kh, kw] = (x shifted by (kh, kw))^T dy, summed over positions;  dx: dy convolved with the flipped kernel."""
     x, w = residuals
-    xp, axes, (c, o) = namespace(x, dy), geometry.axes, w.shape[-2:]
-    padded, columns = pad(x, axes), dy.reshape(-1, o)  # (N * P * Q, O)
-    dw = xp.stack([tap(padded, axes, k).reshape(-1, c).T @ columns for k in offsets(axes)])  # (KH * KW, C, O)
+    xp, axes, groups = namespace(x, dy), geometry.axes, geometry.groups
+    padded = pad(x, axes)
+
+    def part(k):
+        seen = tap(padded, axes, k)  # (N, P, Q, C)
+        if groups < x.shape[-1] or groups == 1:
+            return contract_rows(seen[..., None, :], dy, groups)  # (1, C / G, O)
+        products = (seen[..., None] * dy.reshape(*seen.shape, -1)).reshape(-1, dy.shape[-1])  # (N * P * Q, O)
+        ones = xp.ones((1, len(products)), products.dtype)
+        return (ones @ products)[None]  # sums twice as fast as .sum(0) where XLA compiles for a CPU
+
+    dw = xp.concatenate([part(k) for k in offsets(axes)])  # (KH * KW, C / G, O)
     return input_gradient(_forward, w, dy, geometry), dw.reshape(w.shape)
 
 

@@ -1,0 +1,72 @@
+"""What the five tutorials do otherwise, as layers, losses and initial values of funcnn; each wrong where its docstring says so.
+
+With them an experiment trains a tutorial's own system, `--as-written`. Their gradients are used with gradients="manual": the
+forward passes are right, so that `jax.grad` would mend what is wrong.
+"""
+
+import jax
+import numpy as np
+from jax.nn.initializers import Initializer, normal
+
+import funcnn as fn
+from funcnn.arrays import Array, namespace
+from funcnn.convolution.geometry import offsets, overlap_add, tap, window
+
+
+def position_bias(b_init: Initializer = normal(1.0)) -> fn.Layer:
+    """One bias for every output position and channel (T4): not wrong, but no convolution any more: 529 parameters beside 36."""
+
+    def init(key, in_shape):
+        return {"b": b_init(key, in_shape)}
+
+    def forward(params, x):
+        return x + params["b"][None], ()  # (N, H, W, C)
+
+    def backward(residuals, dy):
+        """db = sum_n dy_n,  dx = dy."""
+        return {"b": dy.sum(0)}, dy
+
+    return fn.stateless("position_bias", forward, backward, init)
+
+
+def _unmasked_forward(params, x):
+    return namespace(x).where(x > 0, x, 0), ()
+
+
+def _unmasked_backward(residuals, dy):
+    return (), dy
+
+
+relu_unmasked = fn.stateless("relu_unmasked", _unmasked_forward, _unmasked_backward)
+"""ReLU inside the convolution whose mask the backward pass forgot (T4). Wrong: dx = dy, also where x <= 0."""
+
+
+def max_pool_all_ties(size: int, stride: int | None = None) -> fn.Layer:
+    """Max pooling whose backward gives the whole gradient to EVERY entry that ties for the maximum (T3, T4).
+
+    Wrong where two entries of a window are equal, as the zeros behind a ReLU are: the parts must sum to dy.
+    """
+    options = window("max_pool_all_ties", (size, size), size if stride is None else stride, "VALID")
+
+    def forward(params, x):
+        axes = options.over(x.shape[1:-1]).axes
+        y = namespace(x).stack([tap(x, axes, k) for k in offsets(axes)]).max(0)  # (N, P, Q, C)
+        return y, (x, y)
+
+    def backward(residuals, dy):
+        x, y = residuals
+        axes, xp = options.over(x.shape[1:-1]).axes, namespace(x, dy)
+        return (), overlap_add(lambda k: xp.where(tap(x, axes, k) == y, dy, 0), axes)
+
+    return fn.stateless("max_pool_all_ties", forward, backward)
+
+
+def cross_entropy_over_classes(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Cross-entropy divided by the number of classes K, its gradient too (T4): the learning rate is 1 / K of what it says."""
+    loss, dlogits = fn.softmax_cross_entropy(logits, labels)
+    return loss / logits.shape[1], dlogits / logits.shape[1]
+
+
+def he_of_the_last_axis(key: Array, shape: tuple[int, ...], dtype=None, out_sharding=None) -> Array:
+    """sqrt(2 / prod(shape[1:])) N(0, 1) (T2). Wrong for a dense w (D, O): that is sqrt(2 / O), where He et al. say sqrt(2 / D)."""
+    return np.float32(np.sqrt(2 / np.prod(shape[1:]))) * jax.random.normal(key, shape, dtype or "float32")
