@@ -29,25 +29,37 @@ class UserError(Exception):
 class Options:
     seed: int = 0
     """What all random numbers follow from."""
-    epochs: int = 30
-    """How often to go over the training data."""
     smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """One epoch on little data, to see that everything runs."""
+    """As little as shows that everything runs: little data, one epoch, one seed."""
     out: Path | None = None
     """The folder for the results; by default runs/NAME, or runs/NAME-2 and so on where that is taken."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Allow --out to be a folder that already holds something."""
 
 
+@dataclass(frozen=True)
+class TrainingOptions(Options):
+    epochs: int | None = None
+    """How often to go over the training data; by default as often as the claim says."""
+
+
+@dataclass(frozen=True)
+class SeedsOptions(TrainingOptions):
+    runs: int = 5
+    """How many trainings: with --seed, --seed + 1 and so on."""
+
+
 class Run:
     """The folder of one run. `config.json` is there from the start; `metrics.jsonl` grows by a line an epoch."""
 
     def __init__(self, name: str, options: Options):
-        if options.epochs < 1:
-            raise UserError(f"{name}: expected --epochs to be at least 1, got {options.epochs}")
+        for option in ("epochs", "runs"):
+            value = getattr(options, option, None)
+            if value is not None and value < 1:
+                raise UserError(f"{name}: expected --{option} to be at least 1, got {value}")
         if options.overwrite and not options.out:
             raise UserError(f"{name}: expected --out together with --overwrite; without --out a run gets a new folder")
-        self.folder = _claim(name, options)
+        self.name, self.folder = name, _claim(name, options)
         try:
             self.write("config", {"experiment": name, **asdict(options), "out": str(self.folder), **environment()})
             (self.folder / "metrics.jsonl").write_text("")

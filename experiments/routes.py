@@ -14,12 +14,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import funcnn as fn
-from experiments.digits import BATCH, NET, optimizer, smaller
-from experiments.harness import CONSOLE, Options, Run, progress, table
-from funcnn import datasets, training
+from experiments.digits import SYSTEM, digits
+from experiments.harness import CONSOLE, Run, TrainingOptions, progress, table
+from experiments.system import epochs_of
+from funcnn import training
 from funcnn.arrays import Array
 
-Config = Options
+Config = TrainingOptions
+NET, BATCH = SYSTEM.net, SYSTEM.batch_size
 ROUTES: dict[str, tuple[fn.Layer, Literal["manual", "auto"]]] = {
     "backward": (NET, "manual"),
     "jax.grad": (NET, "auto"),
@@ -38,10 +40,9 @@ class Route:
 
 
 def main(options: Config) -> None:
-    run, data, epochs = Run("routes", options), datasets.digits(), 1 if options.smoke else options.epochs
-    data = smaller(data) if options.smoke else data
+    run, data, epochs = Run("routes", options), digits(options.smoke), epochs_of(options, SYSTEM)
     x, labels, test_x, test_labels = jax.device_put(tuple(data))
-    steps, key = optimizer(epochs, len(x)), jax.random.key(options.seed)
+    steps, key = SYSTEM.optimizer(epochs * (len(x) // BATCH)), jax.random.key(options.seed)
     routes = {}
     for name, (net, gradients) in ROUTES.items():
         epoch = training.make_epoch(net, steps, batch_size=BATCH, last_batch="drop", gradients=gradients)

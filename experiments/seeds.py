@@ -6,39 +6,34 @@ Claim: a mean test accuracy of at least 98.5 %, each training in under 30 s on 2
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from experiments.digits import Config as DigitsConfig
-from experiments.digits import fingerprint, smaller, train
-from experiments.harness import CONSOLE, Run, UserError, progress, table
-from funcnn import datasets
+from experiments.digits import SYSTEM, digits
+from experiments.harness import CONSOLE, Run, SeedsOptions, progress, table
+from experiments.system import epochs_of, fingerprint, make_train, seeds_of
 
 
 @dataclass(frozen=True)
-class Config(DigitsConfig):
-    runs: int = 5
-    """How many seeds: --seed, --seed + 1 and so on."""
+class Config(SeedsOptions):
+    gradients: Literal["manual", "auto"] = "manual"
+    """Hand-written gradients, or `jax.grad` of the plain forward pass."""
 
 
 def train_once(seed: int, epochs: int, gradients: Any, smoke: bool) -> dict:
     """One training; its seconds are all that may differ between two calls."""
-    history, data = [], datasets.digits()
-    data = smaller(data) if smoke else data
-    ts, seconds = train(data, seed=seed, epochs=epochs, gradients=gradients, each=history.append)
-    result = {"seed": seed, "params_sha256": fingerprint((ts.params, ts.state)), "history": history}
-    return {"same": result, "test_accuracy": history[-1]["test_accuracy"], "seconds": seconds}
+    data = digits(smoke)
+    done = make_train(SYSTEM, epochs, len(data.train_images), gradients)(data, seed, lambda row: None)
+    result = {"seed": seed, "params_sha256": fingerprint((done.ts.params, done.ts.state)), "history": done.history}
+    return {"same": result, "test_accuracy": done.history[-1]["test_accuracy"], "seconds": done.seconds}
 
 
 def main(options: Config) -> None:
-    if options.runs < 1:
-        raise UserError(f"seeds: expected --runs to be at least 1, got {options.runs}")
-    epochs, runs = (1, 1) if options.smoke else (options.epochs, options.runs)
-    run, rows = Run("seeds", options), []
+    run, epochs, seeds, rows = Run("seeds", options), epochs_of(options, SYSTEM), seeds_of(options), []
     fresh = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
-    with fresh, progress("seeds", 2 * runs) as advance:
-        for seed in range(options.seed, options.seed + runs):
+    with fresh, progress("seeds", 2 * len(seeds)) as advance:
+        for seed in seeds:
             pair = []
             for _ in range(2):
                 pair.append(fresh.submit(train_once, seed, epochs, options.gradients, options.smoke).result())
@@ -59,7 +54,7 @@ def main(options: Config) -> None:
     summary = {"mean": accuracies.mean(), "std": accuracies.std(), "min": accuracies.min(), "max": accuracies.max(), "slowest_s": slowest}
     run.write("results", {"all_identical": all(r["identical"] for r in rows), **{k: float(v) for k, v in summary.items()}, "runs": rows})
     CONSOLE.print(
-        f"test accuracy {100 * accuracies.mean():.2f} % (mean of {runs}; standard deviation {100 * accuracies.std():.2f}, "
+        f"test accuracy {100 * accuracies.mean():.2f} % (mean of {len(seeds)}; standard deviation {100 * accuracies.std():.2f}, "
         f"{100 * accuracies.min():.2f} to {100 * accuracies.max():.2f}), slowest training {slowest:.1f} s; results in {run.folder}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip

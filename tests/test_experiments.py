@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from experiments import digits
 from experiments.__main__ import NAMES, main
+from experiments.digits import SYSTEM, digits
 from experiments.harness import Options, Run, UserError
-from funcnn import datasets
+from experiments.system import fingerprint, make_train
 
 pytestmark = pytest.mark.usefixtures("optax_promotes")
 PICTURES = {
@@ -34,12 +34,11 @@ def test_smoke(name, tmp_path, capsys):
 
 
 def test_one_seed_is_one_result():
-    data = digits.smaller(datasets.digits())
+    train = make_train(SYSTEM, 1, 128)
 
     def trained(seed):
-        history = []
-        ts, _ = digits.train(data, seed=seed, epochs=1, gradients="manual", each=history.append)
-        return digits.fingerprint((ts.params, ts.state)), history
+        done = train(digits(smoke=True), seed, lambda row: None)
+        return fingerprint((done.ts.params, done.ts.state)), done.history
 
     first, again, other = trained(0), trained(0), trained(1)
     assert first == again

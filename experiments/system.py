@@ -1,0 +1,149 @@
+"""A network and how it is trained, as one value; and the training of it that all experiments share."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+import funcnn as fn
+from experiments.harness import Run, SeedsOptions, TrainingOptions, progress
+from funcnn import datasets, figures, training
+
+Row = dict[str, float]
+
+
+class System(NamedTuple):
+    """Layers in a row, and everything that their training depends on beside the data and the seed.
+
+    Attributes:
+        layers: of `fn.serial`.
+        optimizer: `steps -> optimizer`, as schedules depend on the number of steps.
+        batch_size, shuffle, augment, loss: as in `training.make_epoch`.
+        epochs: by default.
+    """
+
+    layers: tuple[fn.Layer, ...]
+    optimizer: Callable[[int], optax.GradientTransformation]
+    batch_size: int
+    epochs: int
+    shuffle: bool = True
+    augment: training.Augment | None = None
+    loss: training.Loss = fn.softmax_cross_entropy
+
+    @property
+    def net(self) -> fn.Layer:
+        return fn.serial(*self.layers)
+
+
+class Training(NamedTuple):
+    """What came out of one training."""
+
+    ts: training.TrainState
+    history: list[Row]
+    seconds: float
+
+
+def sgd(rate: float) -> Callable[[int], optax.GradientTransformation]:
+    """Plain gradient descent at one rate."""
+    return lambda steps: optax.sgd(rate)
+
+
+def one_cycle(rate: float, weight_decay: float = 0.0) -> Callable[[int], optax.GradientTransformation]:
+    """AdamW whose learning rate rises to `rate` over the first fifth of the steps and falls to almost 0 (Smith & Topin 2018)."""
+
+    def make(steps: int) -> optax.GradientTransformation:
+        schedule = optax.cosine_onecycle_schedule(steps, rate, 0.2, div_factor=25, final_div_factor=1e3)
+        return optax.adamw(schedule, weight_decay=weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params))
+
+    return make
+
+
+def make_train(
+    system: System, epochs: int, examples: int, gradients: Literal["manual", "auto"] = "manual"
+) -> Callable[[datasets.Split, int, Callable[[Row], None]], Training]:
+    """`train(data, seed, each)`, which compiles once: `each` is called with the metrics of every epoch.
+
+    The seconds of a training are all of it, on the first call compiling included.
+    """
+    net, optimizer = system.net, system.optimizer(epochs * (examples // system.batch_size))
+    epoch = training.make_epoch(
+        net, optimizer, batch_size=system.batch_size, last_batch="drop", shuffle=system.shuffle, augment=system.augment,
+        loss=system.loss, gradients=gradients,
+    )  # fmt: skip
+    evaluate = training.make_evaluate(net, batch_size=500, loss=system.loss)
+
+    def train(data: datasets.Split, seed: int, each: Callable[[Row], None]) -> Training:
+        start, history = time.perf_counter(), []
+        train_images, train_labels, test_images, test_labels = jax.device_put(tuple(data))
+        ts = training.init(net, optimizer, jax.random.key(seed), train_images.shape[1:])
+        for i in range(1, epochs + 1):
+            ts, metrics = epoch(ts, train_images, train_labels)
+            test = evaluate(ts.params, ts.state, test_images, test_labels)
+            means = {f"train_{name}": float(values.mean()) for name, values in metrics.items()}
+            history.append({"epoch": i, **means, **{f"test_{name}": float(value) for name, value in test.items()}})
+            each(history[-1])
+        return Training(ts, history, time.perf_counter() - start)
+
+    return train
+
+
+def train_seeds(
+    run: Run, system: System, data_of: Callable[[int], datasets.Split], seeds: Sequence[int], epochs: int, gradients: Any = "manual"
+) -> list[Training]:
+    """One training for each seed, with a progress bar over all epochs; each epoch's metrics go into metrics.jsonl."""
+    data, done = data_of(seeds[0]), []
+    train = make_train(system, epochs, len(data.train_images), gradients)
+    with progress(run.name, len(seeds) * epochs) as advance:
+        for seed in seeds:
+
+            def each(row: Row, seed: int = seed) -> None:
+                run.log({"seed": seed, **row})
+                advance(seed=seed, loss=row["train_loss"], accuracy=row["test_accuracy"])
+
+            done.append(train(data if seed == seeds[0] else data_of(seed), seed, each))
+    return done
+
+
+def first(data: datasets.Split, count: int) -> datasets.Split:
+    """The first `count` images of either part, for a smoke test."""
+    return datasets.Split(*(a[:count] for a in data))
+
+
+def fingerprint(tree: Any) -> str:
+    """The SHA-256 of all arrays of a tree, bit by bit."""
+    return hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(tree))).hexdigest()
+
+
+def parameters(params: Any) -> int:
+    """How many numbers there are to learn."""
+    return sum(p.size for p in jax.tree.leaves(params))
+
+
+def draw(run: Run, system: System, trained: Training, image: np.ndarray, title: str) -> None:
+    """The pictures that every experiment with a network saves: curves, first filters, and one image on its way through."""
+    ts = fn.to_numpy(trained.ts)
+    run.picture("learning_curves", figures.learning_curves(trained.history))
+    run.picture("filters", figures.filters(next(p["w"] for p in ts.params if isinstance(p, Mapping) and p["w"].ndim == 4)))
+    run.picture("feature_maps", figures.feature_maps(stages(system.layers, ts.params, ts.state, image), title))
+
+
+def stages(layers: Sequence[fn.Layer], params: Any, state: Any, image: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """The name and output of every layer that changes what can be seen of one image (H, W, C)."""
+    x, seen = image[None], [("input", image)]
+    for layer, p, s in zip(layers, params, state, strict=True):
+        x = layer.apply(p, s, x)[0]
+        if layer.name not in ("dropout", "flatten"):
+            seen.append((layer.name, x[0]))
+    return seen
+
+
+def epochs_of(options: TrainingOptions, system: System) -> int:
+    return 1 if options.smoke else options.epochs or system.epochs
+
+
+def seeds_of(options: SeedsOptions) -> Sequence[int]:
+    return range(options.seed, options.seed + (1 if options.smoke else options.runs))
