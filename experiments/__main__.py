@@ -10,10 +10,11 @@ try:
     import tyro
 
     from experiments.harness import CONSOLE, UserError, table
+    from funcnn.datasets import DataError
 except ModuleNotFoundError as error:
     sys.exit(f"experiments: expected the extra `experiments`, got no {error.name}; install it, .venv/bin/pip install -e '.[experiments]'")
 
-HELPERS = {"__main__", "harness", "mistakes", "system"}
+HELPERS = {"__main__", "compare", "harness", "mistakes", "system", "tutorial"}
 NAMES = sorted(m.name for m in pkgutil.iter_modules(experiments.__path__) if m.name not in HELPERS)
 
 
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
     options = tyro.cli(module.Config, prog=f"python -m experiments {name}", description=module.__doc__, args=rest)
     try:
         module.main(options)
-    except UserError as error:
+    except (UserError, DataError) as error:
         CONSOLE.print(str(error), style="red", markup=False, soft_wrap=True)
         return 2
     return 0

@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix
 
 import funcnn as fn
 from experiments.harness import CONSOLE, Run, TrainingOptions, table
-from experiments.system import System, Training, draw, epochs_of, fingerprint, first, train_seeds
+from experiments.system import System, Training, draw, epochs_of, fingerprint, first, misread, train_seeds
 from funcnn import datasets, figures
 from funcnn.checking import agreement
 
@@ -50,7 +50,7 @@ def main(options: Config) -> None:
     images = data.train_images[: 2 if options.smoke else 16]
     rows = agreement(SYSTEM.layers, ts.params, ts.state, images, key=jax.random.key(options.seed))
     show_agreement(rows)
-    pictures(run, trained, data, counts, predicted, wrong)
+    pictures(run, trained, data, counts, predicted)
     accuracy = 1 - len(wrong) / len(predicted)
     results = {"test_accuracy": accuracy, "wrong": len(wrong), "of": len(predicted), "params_sha256": fingerprint((ts.params, ts.state))}
     run.write("results", {**results, "seconds": trained.seconds, "agreement": [row._asdict() for row in rows]})
@@ -69,9 +69,7 @@ def show_agreement(rows: list) -> None:
     )
 
 
-def pictures(run: Run, trained: Training, data: datasets.Split, counts, predicted, wrong) -> None:
+def pictures(run: Run, trained: Training, data: datasets.Split, counts, predicted) -> None:
     draw(run, SYSTEM, trained, data.test_images[0], f"A {data.test_labels[0]} on its way through the network")
     run.picture("confusion_matrix", figures.confusion_matrix(counts, [str(i) for i in range(10)]))
-    captions = [f"{data.test_labels[i]} read as {predicted[i]}" for i in wrong[:16]]
-    title = f"{len(wrong)} of {len(predicted)} test digits are misread" + ("; the first 16" if len(wrong) > 16 else "")
-    run.picture("misread", figures.examples(data.test_images[wrong[:16]], captions, title))
+    run.picture("misread", misread(data, predicted, "0123456789"))

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 
 import funcnn as fn
 from experiments.harness import Run, SeedsOptions, TrainingOptions, progress
@@ -56,10 +57,28 @@ def one_cycle(rate: float, weight_decay: float = 0.0) -> Callable[[int], optax.G
     """AdamW whose learning rate rises to `rate` over the first fifth of the steps and falls to almost 0 (Smith & Topin 2018)."""
 
     def make(steps: int) -> optax.GradientTransformation:
-        schedule = optax.cosine_onecycle_schedule(steps, rate, 0.2, div_factor=25, final_div_factor=1e3)
-        return optax.adamw(schedule, weight_decay=weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params))
+        return optax.adamw(_cycle(steps, rate), weight_decay=weight_decay, mask=_matrices)
 
     return make
+
+
+def sgd_one_cycle(rate: float, weight_decay: float = 0.0) -> Callable[[int], optax.GradientTransformation]:
+    """The same for gradient descent with Nesterov's momentum 0.9, weight decay added to the gradient."""
+
+    def make(steps: int) -> optax.GradientTransformation:
+        decay = optax.add_decayed_weights(weight_decay, mask=_matrices)
+        return optax.chain(decay, optax.sgd(_cycle(steps, rate), momentum=0.9, nesterov=True))
+
+    return make
+
+
+def _cycle(steps: int, rate: float) -> optax.Schedule:
+    return optax.cosine_onecycle_schedule(steps, rate, 0.2, div_factor=25, final_div_factor=1e3)
+
+
+def _matrices(params: Any) -> Any:
+    """Which parameters decay: weights, not biases and scales."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
 def make_train(
@@ -67,7 +86,7 @@ def make_train(
 ) -> Callable[[datasets.Split, int, Callable[[Row], None]], Training]:
     """`train(data, seed, each)`, which compiles once: `each` is called with the metrics of every epoch.
 
-    The seconds of a training are all of it, on the first call compiling included.
+    The seconds are those of the training itself, on the first call compiling included; evaluating is not.
     """
     net, optimizer = system.net, system.optimizer(epochs * (examples // system.batch_size))
     epoch = training.make_epoch(
@@ -77,32 +96,41 @@ def make_train(
     evaluate = training.make_evaluate(net, batch_size=500, loss=system.loss)
 
     def train(data: datasets.Split, seed: int, each: Callable[[Row], None]) -> Training:
-        start, history = time.perf_counter(), []
+        history, seconds = [], 0.0
         train_images, train_labels, test_images, test_labels = jax.device_put(tuple(data))
+        start = time.perf_counter()
         ts = training.init(net, optimizer, jax.random.key(seed), train_images.shape[1:])
         for i in range(1, epochs + 1):
-            ts, metrics = epoch(ts, train_images, train_labels)
+            ts, metrics = jax.block_until_ready(epoch(ts, train_images, train_labels))
+            seconds += time.perf_counter() - start
             test = evaluate(ts.params, ts.state, test_images, test_labels)
             means = {f"train_{name}": float(values.mean()) for name, values in metrics.items()}
             history.append({"epoch": i, **means, **{f"test_{name}": float(value) for name, value in test.items()}})
             each(history[-1])
-        return Training(ts, history, time.perf_counter() - start)
+            start = time.perf_counter()
+        return Training(ts, history, seconds)
 
     return train
 
 
 def train_seeds(
-    run: Run, system: System, data_of: Callable[[int], datasets.Split], seeds: Sequence[int], epochs: int, gradients: Any = "manual"
+    run: Run,
+    system: System,
+    data_of: Callable[[int], datasets.Split],
+    seeds: Sequence[int],
+    epochs: int,
+    gradients: Literal["manual", "auto"] = "manual",
+    label: str = "",
 ) -> list[Training]:
     """One training for each seed, with a progress bar over all epochs; each epoch's metrics go into metrics.jsonl."""
     data, done = data_of(seeds[0]), []
     train = make_train(system, epochs, len(data.train_images), gradients)
-    with progress(run.name, len(seeds) * epochs) as advance:
+    with progress(label or run.name, len(seeds) * epochs) as advance:
         for seed in seeds:
 
             def each(row: Row, seed: int = seed) -> None:
-                run.log({"seed": seed, **row})
-                advance(seed=seed, loss=row["train_loss"], accuracy=row["test_accuracy"])
+                run.log({"seed": seed, **({"network": label} if label else {}), **row})
+                advance(loss=row["train_loss"], accuracy=row["test_accuracy"])
 
             done.append(train(data if seed == seeds[0] else data_of(seed), seed, each))
     return done
@@ -123,12 +151,42 @@ def parameters(params: Any) -> int:
     return sum(p.size for p in jax.tree.leaves(params))
 
 
+def spread(values: Sequence[float], metric: str) -> str:
+    """The mean and range of a metric over trainings, accuracies in percent."""
+    scale, digits, unit = (100, 2, " %") if "accuracy" in metric else (1, 4, "")
+    a = scale * np.asarray(values)
+    mean = f"{a.mean():.{digits}f}{unit}"
+    return mean if len(a) == 1 else f"{mean} ({a.min():.{digits}f} to {a.max():.{digits}f})"
+
+
 def draw(run: Run, system: System, trained: Training, image: np.ndarray, title: str) -> None:
     """The pictures that every experiment with a network saves: curves, first filters, and one image on its way through."""
     ts = fn.to_numpy(trained.ts)
     run.picture("learning_curves", figures.learning_curves(trained.history))
     run.picture("filters", figures.filters(next(p["w"] for p in ts.params if isinstance(p, Mapping) and p["w"].ndim == 4)))
     run.picture("feature_maps", figures.feature_maps(stages(system.layers, ts.params, ts.state, image), title))
+
+
+def predict(system: System, ts: training.TrainState, images: np.ndarray, *, mirrored: bool = False) -> np.ndarray:
+    """The class (N,) of each image; with `mirrored`, by the mean of its logits and its mirror image's."""
+
+    @jax.jit
+    def logits(x):
+        return system.net.apply(ts.params, ts.state, x)[0]
+
+    def of(x):
+        return logits(x) + logits(x[:, :, ::-1]) if mirrored else logits(x)
+
+    parts = [images[i : i + 500] for i in range(0, len(images), 500)]
+    return np.concatenate([np.asarray(of(part).argmax(1)) for part in parts])
+
+
+def misread(data: datasets.Split, predicted: np.ndarray, classes: Sequence[str], most: int = 16) -> Figure:
+    """The first of the test images that are taken for another class."""
+    wrong = np.flatnonzero(predicted != data.test_labels)
+    captions = [f"{classes[data.test_labels[i]]}\nread as {classes[predicted[i]]}" for i in wrong[:most]]
+    title = f"{len(wrong)} of {len(predicted)} test images are misread" + (f"; the first {most}" if len(wrong) > most else "")
+    return figures.examples(data.test_images[wrong[:most]], captions, title)
 
 
 def stages(layers: Sequence[fn.Layer], params: Any, state: Any, image: np.ndarray) -> list[tuple[str, np.ndarray]]:

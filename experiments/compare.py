@@ -1,0 +1,70 @@
+"""Networks side by side: accuracy over seeds, parameters, multiply-adds, and the time of an epoch."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+import funcnn as fn
+from experiments.harness import CONSOLE, Run, SeedsOptions, table
+from experiments.system import System, Training, epochs_of, first, parameters, seeds_of, spread, train_seeds
+from funcnn import datasets
+from funcnn.layer import out_shape
+
+COUNTS = ("parameters", "multiply_adds")
+
+
+def multiply_adds(layers: Sequence[fn.Layer], in_shape: tuple[int, ...]) -> int:
+    """The multiply-adds of one image's forward pass: of every kernel entry one at each output position."""
+    total = 0
+    for layer in layers:
+        params, state = layer.init(jax.random.key(0), in_shape)
+        in_shape = out_shape(layer, params, state, in_shape)
+        if isinstance(params, Mapping) and "w" in params:
+            total += params["w"].size * int(np.prod(in_shape[:-1]))
+    return total
+
+
+def compare(name: str, options: SeedsOptions, systems: Mapping[str, System], data: datasets.Split) -> None:
+    """Train every system with every seed, print a table of them, and draw their test error over the epochs."""
+    run, data = Run(name, options), first(data, 128) if options.smoke else data
+    rows, curves = {}, {}
+    for label, system in systems.items():
+        trainings = train_seeds(run, system, lambda seed: data, seeds_of(options), epochs_of(options, system), label=label)
+        rows[label], curves[label] = _row(system, trainings, data.train_images.shape[1:]), trainings
+    cells = (
+        (label, spread(r["test_accuracies"], "accuracy"), *(f"{r[k]:,}" for k in COUNTS), f"{r['seconds_per_epoch']:.2f}")
+        for label, r in rows.items()
+    )
+    title = f"{name}: {len(seeds_of(options))} seeds each, mean (range); multiply-adds of one image's forward pass"
+    table(title, ("network", "test accuracy", "parameters", "multiply-adds", "s/epoch"), cells)
+    run.write("results", rows)
+    run.picture("error", _errors(curves))
+    CONSOLE.print(f"pictures, metrics and configuration in {run.folder}", highlight=False, soft_wrap=True)
+
+
+def _row(system: System, trainings: Sequence[Training], in_shape: tuple[int, ...]) -> dict:
+    seconds = [t.seconds / len(t.history) for t in trainings]
+    return {
+        "test_accuracies": [t.history[-1]["test_accuracy"] for t in trainings],
+        "parameters": parameters(trainings[0].ts.params),
+        "multiply_adds": multiply_adds(system.layers, in_shape),
+        "seconds_per_epoch": float(np.median(seconds[1:] or seconds)),  # the first one compiles
+    }
+
+
+def _errors(curves: Mapping[str, Sequence[Training]]) -> Figure:
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for i, (label, trainings) in enumerate(curves.items()):
+        errors = 100 * (1 - np.asarray([[row["test_accuracy"] for row in t.history] for t in trainings]))
+        epochs = range(1, errors.shape[1] + 1)
+        axes.plot(epochs, errors.mean(0), "o-", markersize=3, color=f"C{i}", label=label)
+        axes.fill_between(epochs, errors.min(0), errors.max(0), color=f"C{i}", alpha=0.2)
+    axes.set(xlabel="epoch", ylabel="wrong test images (%)", title="Mean and range over seeds")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure

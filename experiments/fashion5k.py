@@ -1,0 +1,73 @@
+"""The Fashion-MNIST tutorial: a million single-image steps to 78 %; here in a minute, and corrected to 8x %. Takes 2 min.
+
+As written (`--as-written`): conv 6x6 with one filter and a bias for every position, ReLU without a mask in the backward pass, a pool
+that gives ties the whole gradient, dense; values from N(0, 1), loss and gradient divided by 10; 200 epochs, one image at a time.
+Corrected: batch norm, three convolutions, images flipped and shifted, AdamW.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import jax
+from jax.nn.initializers import normal
+from sklearn.metrics import classification_report, confusion_matrix
+
+import funcnn as fn
+from experiments.harness import CONSOLE
+from experiments.mistakes import cross_entropy_over_classes, max_pool_all_ties, position_bias, relu_unmasked
+from experiments.system import System, one_cycle, sgd
+from experiments.tutorial import Printed, Tutorial, TutorialOptions, finish, reproduce
+from funcnn import augmentation, datasets, figures
+
+WIDE = {"w_init": normal(1.0)}
+
+
+def uniform(key, shape, dtype=None, out_sharding=None):
+    return jax.random.uniform(key, shape, dtype or "float32")
+
+
+def block(features):
+    """Convolution, then pooling before batch norm and ReLU, which then see a quarter of the entries."""
+    return (fn.conv(features, (3, 3), bias=False), fn.max_pool((2, 2)), fn.batch_norm(), fn.relu)
+
+
+@functools.cache
+def data(seed: int) -> datasets.Split:
+    """The tutorial's own split: images 0 to 4,999 of the training file to train on, 5,000 to 9,999 to test with."""
+    full = datasets.fashion_mnist()
+    return datasets.Split(full.train_images[:5000], full.train_labels[:5000], full.train_images[5000:10000], full.train_labels[5000:10000])
+
+
+TUTORIAL = Tutorial(
+    "fashion5k",
+    as_written=System(
+        (fn.conv(1, (6, 6), padding="VALID", bias=False, algorithm=fn.convolution.shifted, **WIDE), position_bias(), relu_unmasked,
+         max_pool_all_ties((2, 2)), fn.flatten, fn.dense(10, b_init=uniform, **WIDE)),
+        sgd(0.01), batch_size=1, epochs=200, shuffle=False, loss=cross_entropy_over_classes,
+    ),
+    corrected=System(
+        (*block(32), *block(64), *block(128), fn.flatten, fn.dropout(0.4), fn.dense(10)),
+        one_cycle(5e-3, 1e-2), batch_size=50, epochs=40, augment=augmentation.chain(augmentation.flip(), augmentation.shift(1)),
+    ),
+    data=data,
+    printed=(Printed(-1, "train_accuracy", "about 82 %"), Printed(-1, "test_accuracy", "78.46 %")),
+    time="18 min (1.1 ms an image)",
+    classes=datasets.FASHION_CLASSES,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Config(TutorialOptions):
+    runs: int = 1
+    """How many trainings: with --seed, --seed + 1 and so on."""
+
+
+def main(options: Config) -> None:
+    outcome = reproduce(TUTORIAL, options)
+    ts, test = outcome.trainings[0].ts, outcome.data
+    predicted = jax.jit(outcome.system.net.apply)(ts.params, ts.state, test.test_images)[0].argmax(1)
+    names = {"labels": range(10), "target_names": datasets.FASHION_CLASSES, "zero_division": 0}
+    CONSOLE.print(classification_report(test.test_labels, predicted, digits=3, **names), highlight=False)
+    counts = confusion_matrix(test.test_labels, predicted, labels=range(10))
+    outcome.run.picture("confusion_matrix", figures.confusion_matrix(counts, datasets.FASHION_CLASSES))
+    finish(outcome, options, report=classification_report(test.test_labels, predicted, output_dict=True, **names))

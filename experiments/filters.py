@@ -1,0 +1,63 @@
+"""What training makes of random filters: pictures before and after, and what the untrained ones are worth, on MNIST. Takes 2 min.
+
+Claim: with its filters left as they were drawn a network reads X % of the test digits, with trained ones Y %.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import optax
+
+import funcnn as fn
+from experiments.harness import CONSOLE, Run, SeedsOptions, table
+from experiments.system import System, epochs_of, first, one_cycle, seeds_of, spread, stages, train_seeds
+from funcnn import datasets, figures, training
+
+LAYERS = (
+    fn.conv(16, (5, 5)), fn.relu, fn.max_pool((2, 2)),
+    fn.conv(32, (5, 5)), fn.relu, fn.max_pool((2, 2)),
+    fn.flatten, fn.dense(10),
+)  # fmt: skip
+
+
+def last_layer_only(steps: int) -> optax.GradientTransformation:
+    """What `one_cycle` does, to the dense layer alone."""
+    labels = tuple("train" if layer.name == "dense" else "leave" for layer in LAYERS)
+    return optax.multi_transform({"train": one_cycle(3e-3)(steps), "leave": optax.set_to_zero()}, labels)
+
+
+SYSTEMS = {
+    "filters as drawn": System(LAYERS, last_layer_only, batch_size=32, epochs=2),
+    "filters trained": System(LAYERS, one_cycle(3e-3), batch_size=32, epochs=2),
+}
+
+
+@dataclass(frozen=True)
+class Config(SeedsOptions):
+    runs: int = 1
+    """How many trainings of each: with --seed, --seed + 1 and so on."""
+
+
+def main(options: Config) -> None:
+    run, data = Run("filters", options), datasets.mnist()
+    data, accuracies = first(data, 128) if options.smoke else data, {}
+    for label, system in SYSTEMS.items():
+        trainings = train_seeds(run, system, lambda seed: data, seeds_of(options), epochs_of(options, system), label=label)
+        accuracies[label] = [t.history[-1]["test_accuracy"] for t in trainings]
+        ts = fn.to_numpy(trainings[0].ts)
+        file = label.replace(" ", "_")
+        run.picture(file, figures.filters(ts.params[0]["w"], f"First layer: {label}"))
+        seen = stages(LAYERS[:6], ts.params[:6], ts.state[:6], data.test_images[0])
+        run.picture(file.replace("filters", "maps"), figures.feature_maps(seen, f"A {data.test_labels[0]}: {label}"))
+        if label == "filters as drawn":
+            check_untouched(system, ts, options.seed, data.train_images.shape[1:])
+    rows = ((label, spread(values, "accuracy")) for label, values in accuracies.items())
+    table(f"MNIST, {len(seeds_of(options))} seeds; the dense layer is trained in both", ("network", "test accuracy"), rows)
+    run.write("results", {"test_accuracies": accuracies})
+    CONSOLE.print(f"pictures, metrics and configuration in {run.folder}", highlight=False, soft_wrap=True)
+
+
+def check_untouched(system: System, ts: training.TrainState, seed: int, in_shape: tuple[int, ...]) -> None:
+    """That the first filters still are the ones that were drawn."""
+    drawn = training.init(system.net, optax.identity(), jax.random.key(seed), in_shape).params[0]["w"]
+    assert (drawn == ts.params[0]["w"]).all()

@@ -1,0 +1,45 @@
+"""The MNIST-1,000 tutorial: 42 % after 100 minutes, as its dense weights begin 34 times too large; here 9x % in seconds. Takes 30 s.
+
+As written (`--as-written`): conv 1 -> 16, ReLU, max pool 2x2 with stride 1, dense; batches of 20 in order, SGD 0.001.
+Corrected: the same layers with initial values for the right axis, shuffled, and AdamW.
+"""
+
+import functools
+
+from jax.nn.initializers import he_normal
+
+import funcnn as fn
+from experiments.mistakes import clipped_cross_entropy, he_of_the_last_axis
+from experiments.system import System, one_cycle, sgd
+from experiments.tutorial import Printed, Tutorial, TutorialOptions, finish, reproduce
+from funcnn import datasets
+
+
+def layers(dense_init):
+    return (fn.conv(16, (3, 3), padding=1), fn.relu, fn.max_pool((2, 2), stride=1), fn.flatten, fn.dense(10, w_init=dense_init))
+
+
+@functools.cache
+def data(seed: int) -> datasets.Split:
+    """The first 1,000 training images of MNIST, as the tutorial takes them, and MNIST's test set; always the same."""
+    full = datasets.mnist()
+    images, test_images = ((a - 0.1307) / 0.3081 for a in (full.train_images[:1000], full.test_images))
+    return datasets.Split(images.astype("float32"), full.train_labels[:1000], test_images.astype("float32"), full.test_labels)
+
+
+TUTORIAL = Tutorial(
+    "mnist1k",
+    as_written=System(layers(he_of_the_last_axis), sgd(1e-3), batch_size=20, epochs=15, shuffle=False, loss=clipped_cross_entropy),
+    corrected=System(layers(he_normal()), one_cycle(3e-3), batch_size=20, epochs=15),
+    data=data,
+    printed=(
+        Printed(1, "train_loss", "18.01"), Printed(1, "train_accuracy", "12.1 %"),
+        Printed(9, "train_loss", "4.20"), Printed(9, "train_accuracy", "42.5 %"),
+    ),
+    time="100 min (401 s an epoch)",
+)  # fmt: skip
+Config = TutorialOptions
+
+
+def main(options: Config) -> None:
+    finish(reproduce(TUTORIAL, options), options)

@@ -1,0 +1,97 @@
+"""What the experiments on the five tutorials share: the system as written and corrected, and what the tutorial prints beside ours."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import tyro
+
+from experiments.harness import CONSOLE, Run, SeedsOptions, table
+from experiments.system import System, Training, draw, epochs_of, first, parameters, seeds_of, spread, train_seeds
+from funcnn import datasets
+
+
+class Printed(NamedTuple):
+    """A figure that the tutorial prints: after which epoch (-1: the last), which of our metrics it is, and its value."""
+
+    epoch: int
+    metric: str
+    value: str
+
+    def of(self, trained: Training) -> float:
+        return trained.history[min(self.epoch, len(trained.history)) - (self.epoch > 0)][self.metric]
+
+
+class Tutorial(NamedTuple):
+    """One tutorial's system.
+
+    Attributes:
+        name: of the experiment.
+        as_written, corrected: the systems.
+        data: `seed -> data`.
+        printed: what the tutorial prints of its own run.
+        time: what that run takes, in words.
+        classes: their names.
+    """
+
+    name: str
+    as_written: System
+    corrected: System
+    data: Callable[[int], datasets.Split]
+    printed: Sequence[Printed]
+    time: str
+    classes: Sequence[str] = tuple(map(str, range(10)))
+
+
+@dataclass(frozen=True)
+class TutorialOptions(SeedsOptions):
+    as_written: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """The tutorial's own system, with what is wrong in it; by default the corrected one."""
+
+
+class Outcome(NamedTuple):
+    run: Run
+    system: System
+    data: datasets.Split
+    trainings: list[Training]
+
+
+def reproduce(tutorial: Tutorial, options: TutorialOptions, seeds: Sequence[int] = ()) -> Outcome:
+    """Train the chosen system, once for each seed (by default the options'), print the figures side by side, draw the first."""
+    run, system = Run(tutorial.name, options), tutorial.as_written if options.as_written else tutorial.corrected
+
+    def data_of(seed: int) -> datasets.Split:
+        return first(tutorial.data(seed), 120) if options.smoke else tutorial.data(seed)
+
+    data, seeds = data_of(options.seed), seeds or seeds_of(options)
+    trainings = train_seeds(run, system, data_of, seeds, epochs_of(options, system))
+    which = "as the tutorial wrote it" if options.as_written else "corrected"
+    rows = [(_words(p), p.value, spread([p.of(t) for t in trainings], p.metric)) for p in tutorial.printed]
+    rows += [("test accuracy at the end", "", spread([t.history[-1]["test_accuracy"] for t in trainings], "accuracy"))]
+    rows += [("all its epochs take", tutorial.time, f"{trainings[0].seconds:.1f} s, compiling included")]
+    table(
+        f"{tutorial.name}, {which}: {len(system.layers)} layers, {parameters(trainings[0].ts.params):,} parameters, "
+        f"{len(trainings[0].history)} epochs of {len(data.train_images) // system.batch_size} steps; mean (range) of {len(seeds)} seeds",
+        ("", "the tutorial prints", "here"), rows, text_columns=1,
+    )  # fmt: skip
+    image, label = data.test_images[0], tutorial.classes[data.test_labels[0]]
+    draw(run, system, trainings[0], image, f"{label}, on its way through the network")
+    return Outcome(run, system, data, trainings)
+
+
+def _words(printed: Printed) -> str:
+    part, metric = printed.metric.split("_")
+    return f"{'test' if part == 'test' else 'training'} {metric}, " + ("last epoch" if printed.epoch < 0 else f"epoch {printed.epoch}")
+
+
+def finish(outcome: Outcome, options: TutorialOptions, **more: object) -> None:
+    """Write results.json and say where everything lies."""
+    run, trainings = outcome.run, outcome.trainings
+    results = {
+        "as_written": options.as_written,
+        "parameters": parameters(trainings[0].ts.params),
+        "seconds": [t.seconds for t in trainings],
+        "last_epochs": [t.history[-1] for t in trainings],
+    }
+    run.write("results", {**results, **more})
+    CONSOLE.print(f"pictures, metrics and configuration in {run.folder}", highlight=False, soft_wrap=True)
