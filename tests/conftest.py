@@ -29,3 +29,11 @@ def optax_promotes():
     """The standard promotion: Adam in optax raises a float to an integer power, which the strict one refuses."""
     with jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture
+def compiled_quickly():
+    """Programs of one test are compiled without the optimisations that take most of the time: for what runs only briefly."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

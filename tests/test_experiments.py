@@ -2,24 +2,65 @@
 
 import json
 import re
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+import funcnn as fn
+from experiments import simplecnn
 from experiments.__main__ import NAMES, main
+from experiments.compare import multiply_adds
 from experiments.digits import SYSTEM, digits
 from experiments.harness import Options, Run, UserError
 from experiments.system import fingerprint, make_train
 
 pytestmark = pytest.mark.usefixtures("optax_promotes")
+OFFICIAL = Path(__file__).parents[2] / "shared" / "data"
+ALGORITHM_FILES = [
+    path
+    for path in (Path(fn.__file__).parent / "convolution").glob("*.py")
+    if path.stem not in ("__init__", "algorithm", "geometry", "layers")
+]
+COMMON = {"learning_curves", "filters", "feature_maps"}
 PICTURES = {
-    "digits": {"learning_curves", "confusion_matrix", "filters", "feature_maps", "misread"},
+    "digits": COMMON | {"confusion_matrix", "misread"},
+    "edges": {"edges"},
+    "fashion": COMMON | {"confusion_matrix", "misread"},
+    "fashion5k": COMMON | {"confusion_matrix"},
+    "filters": {"filters_as_drawn", "filters_trained", "maps_as_drawn", "maps_trained"},
+    "lines8": COMMON | {"luck"},
+    "lines28": COMMON,
+    "loops": set(),
+    "mnist": COMMON | {"misread"},
+    "mnist1k": COMMON,
     "routes": {"curves"},
     "seeds": set(),
+    "separable": {"error"},
+    "simplecnn": COMMON,
+    "strided": {"error"},
 }
+NEEDS_FILES = {"fashion", "fashion5k", "filters", "mnist", "mnist1k", "separable", "strided"}
+AS_WRITTEN = ("fashion5k", "lines8", "lines28", "mnist1k", "simplecnn")
 
 
+@pytest.fixture
+def official(monkeypatch):
+    """`official(name)`: the experiment finds the official files, or the test is skipped where it needs them."""
+
+    def use(name):
+        if name in NEEDS_FILES and not OFFICIAL.exists():
+            pytest.skip("the official files are not here")
+        monkeypatch.setenv("FUNCNN_DATA", str(OFFICIAL))
+
+    return use
+
+
+@pytest.mark.usefixtures("compiled_quickly")
 @pytest.mark.parametrize("name", NAMES)
-def test_smoke(name, tmp_path, capsys):
+def test_smoke(name, tmp_path, capsys, official):
+    official(name)
     assert main([name, "--smoke", "--out", str(tmp_path / "run")]) == 0
     folder = tmp_path / "run"
     config, results = (json.loads((folder / f"{file}.json").read_text()) for file in ("config", "results"))
@@ -31,6 +72,66 @@ def test_smoke(name, tmp_path, capsys):
     for picture in folder.glob("*.png"):
         assert picture.read_bytes().startswith(b"\x89PNG\r\n")
     assert str(folder) in re.sub(r"\s", "", capsys.readouterr().out)
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+@pytest.mark.parametrize("name", AS_WRITTEN)
+def test_smoke_as_written(name, tmp_path, official):
+    official(name)
+    assert main([name, "--as-written", "--smoke", "--out", str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())
+
+
+def results_of(tmp_path, *arguments):
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    return json.loads((tmp_path / "run" / "results.json").read_text())
+
+
+def test_edges_are_those_of_scipy(tmp_path):
+    rows = results_of(tmp_path, "edges")["responses"]
+    assert max(row["error"] for row in rows) <= 1e-12
+    assert {row["filter"]: row["largest"] for row in rows if row["image"] == "vertical edge"}["Sobel, vertical"] == 4
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+def test_loops_compares_every_algorithm(tmp_path):
+    rows = results_of(tmp_path, "loops", "--smoke")["rows"]
+    assert {row["algorithm"] for row in rows} == {path.stem for path in ALGORITHM_FILES}
+    assert max(row["error"] for row in rows) <= 1e-5
+
+
+def test_where_pytorch_is_missing_its_stored_values_serve(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    results = results_of(tmp_path, "simplecnn", "--as-written")
+    assert results["against"] == "PyTorch's stored values"
+    assert results["within"]
+    assert set(results["differences"]) == {"logits", "loss", "dx", "dw1", "db1", "dw2", "db2", "dw3", "db3"}
+    given, gave = simplecnn.stored()
+    monkeypatch.setattr(simplecnn, "stored", lambda: (given, gave | {"dw1": gave["dw1"] * 1.0001}))
+    assert not results_of(tmp_path / "wrong", "simplecnn", "--as-written")["within"]
+
+
+@pytest.mark.peers
+def test_the_stored_values_are_those_of_pytorch():
+    pytest.importorskip("torch")
+    given, gave = simplecnn.stored()
+    for name, value in simplecnn.by_torch(given).items():
+        np.testing.assert_allclose(value, gave[name], rtol=0, atol=1e-14)
+    for name, value in simplecnn.problem().items():
+        np.testing.assert_allclose(value, given[name], rtol=1e-6, atol=1e-6)
+
+
+def test_multiply_adds_are_counted_by_hand():
+    layers = (fn.conv(4, (3, 3)), fn.relu, fn.conv(8, (5, 5), stride=2, groups=2), fn.max_pool((2, 2)), fn.flatten, fn.dense(10))
+    by_hand = 8 * 8 * 4 * 9 * 1 + 4 * 4 * 8 * 25 * 2 + 32 * 10
+    assert multiply_adds(layers, (8, 8, 1)) == by_hand
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_FILES))
+def test_without_its_files_an_experiment_says_what_to_do(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("FUNCNN_DATA", str(tmp_path))
+    message = refused(capsys, name, "--smoke", "--out", str(tmp_path / "run"))
+    assert re.match(rf"(fashion-)?mnist: expected the file train-images-idx3-ubyte.gz in {tmp_path} or in its subfolder", message)
 
 
 def test_one_seed_is_one_result():
@@ -115,3 +216,21 @@ def test_digits_reach_what_is_claimed(tmp_path):
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["test_accuracy"] >= 0.98
     assert all(row["error"] <= 1e-12 and row["difference_error"] <= 1e-6 for row in results["agreement"])
+
+
+@pytest.mark.slow
+def test_the_lines_are_learned_from_nearly_every_seed(tmp_path):
+    luck = results_of(tmp_path, "lines8")["luck"]
+    assert luck["100 % right"] >= 99
+    unlucky = results_of(tmp_path / "written", "lines8", "--as-written")["luck"]
+    assert 0 < unlucky["at most 60 % right"] <= 40
+    assert all(row["test_accuracy"] == 1 for row in results_of(tmp_path / "28", "lines28", "--as-written")["last_epochs"])
+
+
+@pytest.mark.slow
+def test_a_thousand_digits_teach_what_is_claimed(tmp_path, official):
+    official("mnist1k")
+    corrected = results_of(tmp_path, "mnist1k", "--runs", "1")
+    assert corrected["last_epochs"][0]["test_accuracy"] >= 0.88
+    written = results_of(tmp_path / "written", "mnist1k", "--as-written", "--runs", "1")
+    assert written["last_epochs"][0]["test_accuracy"] <= 0.7
