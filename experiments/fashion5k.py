@@ -1,8 +1,11 @@
-"""The Fashion-MNIST tutorial: a million single-image steps to 78 %; here in a minute, and corrected to 8x %. Takes 2 min.
+"""The Fashion-MNIST tutorial: a million single-image steps in 90 s, for luck; corrected, 90 % of its test images. Takes 3 min.
 
 As written (`--as-written`): conv 6x6 with one filter and a bias for every position, ReLU without a mask in the backward pass, a pool
 that gives ties the whole gradient, dense; values from N(0, 1), loss and gradient divided by 10; 200 epochs, one image at a time.
 Corrected: batch norm, three convolutions, images flipped and shifted, AdamW.
+
+Measured on 2 cores (Xeon with AVX-512), `.venv/bin/python -m experiments fashion5k [--as-written --runs 5]`: corrected 90.3 % (one seed);
+as written @@T4@@.
 """
 
 import functools
@@ -15,7 +18,8 @@ from sklearn.metrics import classification_report, confusion_matrix
 import funcnn as fn
 from experiments.harness import CONSOLE
 from experiments.mistakes import cross_entropy_over_classes, max_pool_all_ties, position_bias, relu_unmasked
-from experiments.system import System, one_cycle, sgd
+from experiments.mnist import block
+from experiments.system import System, one_cycle, predict, sgd
 from experiments.tutorial import Printed, Tutorial, TutorialOptions, finish, reproduce
 from funcnn import augmentation, datasets, figures
 
@@ -26,16 +30,12 @@ def uniform(key, shape, dtype=None, out_sharding=None):
     return jax.random.uniform(key, shape, dtype or "float32")
 
 
-def block(features):
-    """Convolution, then pooling before batch norm and ReLU, which then see a quarter of the entries."""
-    return (fn.conv(features, (3, 3), bias=False), fn.max_pool((2, 2)), fn.batch_norm(), fn.relu)
-
-
 @functools.cache
-def data(seed: int) -> datasets.Split:
+def data() -> datasets.Split:
     """The tutorial's own split: images 0 to 4,999 of the training file to train on, 5,000 to 9,999 to test with."""
-    full = datasets.fashion_mnist()
-    return datasets.Split(full.train_images[:5000], full.train_labels[:5000], full.train_images[5000:10000], full.train_labels[5000:10000])
+    images, labels = datasets.fashion_mnist()[:2]
+    images, labels = images[:10000].copy(), labels[:10000]
+    return datasets.Split(images[:5000], labels[:5000], images[5000:], labels[5000:])
 
 
 TUTORIAL = Tutorial(
@@ -49,7 +49,7 @@ TUTORIAL = Tutorial(
         (*block(32), *block(64), *block(128), fn.flatten, fn.dropout(0.4), fn.dense(10)),
         one_cycle(5e-3, 1e-2), batch_size=50, epochs=40, augment=augmentation.chain(augmentation.flip(), augmentation.shift(1)),
     ),
-    data=data,
+    data=lambda seed: data(),
     printed=(Printed(-1, "train_accuracy", "about 82 %"), Printed(-1, "test_accuracy", "78.46 %")),
     time="18 min (1.1 ms an image)",
     classes=datasets.FASHION_CLASSES,
@@ -65,7 +65,7 @@ class Config(TutorialOptions):
 def main(options: Config) -> None:
     outcome = reproduce(TUTORIAL, options)
     ts, test = outcome.trainings[0].ts, outcome.data
-    predicted = jax.jit(outcome.system.net.apply)(ts.params, ts.state, test.test_images)[0].argmax(1)
+    predicted = predict(outcome.system, ts, test.test_images)
     names = {"labels": range(10), "target_names": datasets.FASHION_CLASSES, "zero_division": 0}
     CONSOLE.print(classification_report(test.test_labels, predicted, digits=3, **names), highlight=False)
     counts = confusion_matrix(test.test_labels, predicted, labels=range(10))

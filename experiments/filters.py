@@ -39,7 +39,7 @@ class Config(SeedsOptions):
 
 
 def main(options: Config) -> None:
-    run, data = Run("filters", options), datasets.mnist()
+    data, run = datasets.mnist(), Run("filters", options)
     data, accuracies = first(data, 128) if options.smoke else data, {}
     for label, system in SYSTEMS.items():
         trainings = train_seeds(run, system, lambda seed: data, seeds_of(options), epochs_of(options, system), label=label)

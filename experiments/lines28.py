@@ -1,4 +1,11 @@
-"""x"""
+"""The tutorial on 28x28 bars: 9 minutes for 100 %; here, as written and corrected, in 5 seconds. Takes 30 s.
+
+As written (`--as-written`): two convolutions and pools, two dense layers, values from 0.1 N(0, 1), ties in a pool all given the whole
+gradient; batches of 10, SGD 0.01. Corrected: the same with right ties and He's initial values.
+
+Measured on 2 cores (Xeon with AVX-512), 5 seeds, `.venv/bin/python -m experiments lines28 [--as-written]`: 100 % of the test images either
+way; after the first of five epochs 77 % of the training images as written, 95 % corrected (the tutorial printed 62 %).
+"""
 
 import jax
 from jax.nn.initializers import normal

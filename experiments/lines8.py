@@ -1,7 +1,10 @@
-"""The tutorial on 8x8 lines: its one random filter fails on X of 100 seeds; eight filters and a pool learn all 100. Takes 20 s.
+"""The tutorial on 8x8 lines: with its one random filter 60 of 100 seeds learn them; with eight and a pool all 100. Takes 10 s.
 
 As written (`--as-written`): conv 3x3 with one filter, ReLU, dense; one image at a time, in order, SGD 0.01, values from 0.1 N(0, 1).
 Corrected: eight filters, max pool, He's initial values, shuffled batches of 10, AdamW. All seeds train at once, by `jax.vmap`.
+
+Measured on 2 cores (Xeon with AVX-512), 100 seeds, `.venv/bin/python -m experiments lines8 [--as-written]`: corrected all 100 seeds
+end with every image right; as written 60 do, 26 are stuck at 90 to 93 % with a loss of 0.2 to 0.3, and 14 end with at most 60 % right.
 """
 
 import time
@@ -50,11 +53,11 @@ def main(options: Config) -> None:
     seeds, epochs = seeds_of(options), epochs_of(options, outcome.system)
     losses, accuracies, seconds = at_once(outcome, seeds, epochs)
     outcome.run.picture("luck", _luck(losses, accuracies))
+    end = accuracies[:, -1]
     last = {
-        "100 % right": accuracies[:, -1] == 1,
-        "a loss between 0.1 and 0.2, as printed": (losses[:, -1] > 0.1) & (losses[:, -1] < 0.2),
-        "at least 96 % right": accuracies[:, -1] >= 0.96,
-        "at most 60 % right": accuracies[:, -1] <= 0.6,
+        "100 % right": end == 1,
+        "stuck between (the tutorial's own seed at 96 %)": (end < 1) & (end > 0.6),
+        "at most 60 % right": end <= 0.6,
     }
     counts = {name: int(hit.sum()) for name, hit in last.items()}
     table(
@@ -76,7 +79,7 @@ def at_once(outcome: Outcome, seeds, epochs: int) -> tuple[np.ndarray, np.ndarra
     for _ in range(epochs):
         states, metrics = every(states)
         losses.append(np.asarray(metrics["loss"].mean(1)))
-        accuracies.append(np.asarray(metrics["accuracy"].mean(1)))
+        accuracies.append(np.asarray(metrics["accuracy"], "float64").mean(1).round(6))
     return np.stack(losses, 1), np.stack(accuracies, 1), time.perf_counter() - start
 
 

@@ -1,7 +1,10 @@
-"""The MNIST-1,000 tutorial: 42 % after 100 minutes, as its dense weights begin 34 times too large; here 9x % in seconds. Takes 30 s.
+"""The MNIST-1,000 tutorial: 42 % after an hour, as its dense weights begin 34 times too large; right ones learn all of it. Takes 2 min.
 
 As written (`--as-written`): conv 1 -> 16, ReLU, max pool 2x2 with stride 1, dense; batches of 20 in order, SGD 0.001.
-Corrected: the same layers with initial values for the right axis, shuffled, and AdamW.
+Corrected: the same layers with He's initial values over the right axis, shuffled, and AdamW.
+
+Measured on 2 cores (Xeon with AVX-512), 5 seeds, `.venv/bin/python -m experiments mnist1k [--as-written]`, after 9 epochs: as written 42 %
+of the 1,000 training images, corrected 100 %; after 15, of MNIST's 10,000 test images, 41 % and 90.7 %. Most of the time is that test.
 """
 
 import functools
@@ -20,7 +23,7 @@ def layers(dense_init):
 
 
 @functools.cache
-def data(seed: int) -> datasets.Split:
+def data() -> datasets.Split:
     """The first 1,000 training images of MNIST, as the tutorial takes them, and MNIST's test set; always the same."""
     full = datasets.mnist()
     images, test_images = ((a - 0.1307) / 0.3081 for a in (full.train_images[:1000], full.test_images))
@@ -31,7 +34,7 @@ TUTORIAL = Tutorial(
     "mnist1k",
     as_written=System(layers(he_of_the_last_axis), sgd(1e-3), batch_size=20, epochs=15, shuffle=False, loss=clipped_cross_entropy),
     corrected=System(layers(he_normal()), one_cycle(3e-3), batch_size=20, epochs=15),
-    data=data,
+    data=lambda seed: data(),
     printed=(
         Printed(1, "train_loss", "18.01"), Printed(1, "train_accuracy", "12.1 %"),
         Printed(9, "train_loss", "4.20"), Printed(9, "train_accuracy", "42.5 %"),

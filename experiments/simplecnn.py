@@ -3,6 +3,9 @@
 As written (`--as-written`): forward and backward on four zoomed digits against PyTorch in float64, or, where that is not installed, against
 the values that it gave (`experiments/references/simplecnn.npz`, made by `--store`).
 By default the same network is trained: on digits, zoomed to 28x28 and standardised as in the tutorial, or on MNIST (`--data mnist`).
+
+Measured on 2 cores (Xeon with AVX-512): all gradients within 1e-12 of PyTorch's; trained, 98.9 % of the test digits (3 seeds);
+`--data mnist --runs 1`: @@T5@@.
 """
 
 from dataclasses import dataclass
@@ -24,9 +27,18 @@ LAYERS = (
     fn.conv(8, (3, 3), padding=1), fn.relu, fn.max_pool((2, 2)),
     fn.flatten, fn.dense(10),
 )  # fmt: skip
+WIDER = (
+    fn.conv(16, (3, 3), bias=False), fn.max_pool((2, 2)), fn.batch_norm(), fn.relu,
+    fn.conv(32, (3, 3), bias=False), fn.max_pool((2, 2)), fn.batch_norm(), fn.relu,
+    fn.flatten, fn.dense(10),
+)  # fmt: skip
+SHIFTED = {"augment": augmentation.shift(1)}
 SYSTEMS = {
-    "digits": System(LAYERS, one_cycle(1e-2), batch_size=16, epochs=20, augment=augmentation.shift(1)),
-    "mnist": System(LAYERS, one_cycle(1e-2), batch_size=32, epochs=20, augment=augmentation.shift(1)),
+    "digits": {"the tutorial's network": System(LAYERS, one_cycle(1e-2), batch_size=16, epochs=20, **SHIFTED)},
+    "mnist": {
+        "the tutorial's network": System(LAYERS, one_cycle(1e-2), batch_size=32, epochs=20, **SHIFTED),
+        "16 and 32 channels, batch norm": System(WIDER, one_cycle(1e-2), batch_size=32, epochs=10, **SHIFTED),
+    },
 }
 
 
@@ -54,22 +66,27 @@ def zoomed_digits() -> datasets.Split:
 def main(options: Config) -> None:
     if options.store and not options.as_written:
         raise UserError("simplecnn: expected --as-written together with --store")
-    (_compare if options.as_written else _train)(Run("simplecnn", options), options)
+    if options.as_written and options.data != "digits":
+        raise UserError(f"simplecnn: expected --data digits together with --as-written, got {options.data}")
+    (_compare if options.as_written else _train)(options)
 
 
-def _train(run: Run, options: Config) -> None:
-    system, data = SYSTEMS[options.data], zoomed_digits() if options.data == "digits" else datasets.mnist()
-    data = first(data, 128) if options.smoke else data
-    trainings = train_seeds(run, system, lambda seed: data, seeds_of(options), epochs_of(options, system))
-    last = [t.history[-1] for t in trainings]
-    rows = (
-        ("test accuracy", "(not trained; asks for over 95 %)", spread([row["test_accuracy"] for row in last], "accuracy")),
-        ("training", "", f"{trainings[0].seconds:.1f} s, compiling included"),
-    )
-    title = f"simplecnn on {options.data}: {parameters(trainings[0].ts.params):,} parameters; mean (range) of {len(trainings)} seeds"
-    table(title, ("", "the tutorial", "here"), rows)
-    draw(run, system, trainings[0], data.test_images[0], f"A {data.test_labels[0]} on its way through the network")
-    run.write("results", {"data": options.data, "seconds": [t.seconds for t in trainings], "last_epochs": last})
+def _train(options: Config) -> None:
+    data, rows, results = zoomed_digits() if options.data == "digits" else datasets.mnist(), [], {}
+    data, run = first(data, 128) if options.smoke else data, Run("simplecnn", options)
+    for label, system in SYSTEMS[options.data].items():
+        trainings = train_seeds(run, system, lambda seed: data, seeds_of(options), epochs_of(options, system), label=label)
+        accuracies, count = [t.history[-1]["test_accuracy"] for t in trainings], parameters(trainings[0].ts.params)
+        seconds = trainings[0].seconds
+        rows.append((label, f"{count:,}", len(trainings[0].history), spread(accuracies, "accuracy"), f"{seconds:.1f} s"))
+        results[label] = {"test_accuracies": accuracies, "parameters": count, "seconds": [t.seconds for t in trainings]}
+        if label == "the tutorial's network":
+            draw(run, system, trainings[0], data.test_images[0], f"A {data.test_labels[0]} on its way through the network")
+    table(
+        f"simplecnn on {options.data}, trained (the tutorial asks for over 95 %); mean (range) of {len(seeds_of(options))} seeds",
+        ("", "parameters", "epochs", "test accuracy", "first seed, with compiling"), rows,
+    )  # fmt: skip
+    run.write("results", results)
     CONSOLE.print(f"pictures, metrics and configuration in {run.folder}", highlight=False, soft_wrap=True)
 
 
@@ -122,7 +139,7 @@ def stored() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     return given, gave
 
 
-def _compare(run: Run, options: Config) -> None:
+def _compare(options: Config) -> None:
     try:
         given = problem()
         expected, source = by_torch(given), "PyTorch"
@@ -130,6 +147,7 @@ def _compare(run: Run, options: Config) -> None:
         if options.store:
             raise UserError("simplecnn: expected PyTorch for --store; install it, .venv/bin/pip install -e '.[peers]'") from None
         (given, expected), source = stored(), "PyTorch's stored values"
+    run = Run("simplecnn", options)
     if options.store:
         REFERENCE.parent.mkdir(exist_ok=True)
         named: dict[str, Any] = {f"{p}.{k}": v for p, part in (("given", given), ("gave", expected)) for k, v in part.items()}

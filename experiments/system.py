@@ -41,11 +41,15 @@ class System(NamedTuple):
 
 
 class Training(NamedTuple):
-    """What came out of one training."""
+    """What came out of one training; the first epoch of the first one compiles."""
 
     ts: training.TrainState
     history: list[Row]
-    seconds: float
+    epoch_seconds: list[float]
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.epoch_seconds)
 
 
 def sgd(rate: float) -> Callable[[int], optax.GradientTransformation]:
@@ -86,7 +90,7 @@ def make_train(
 ) -> Callable[[datasets.Split, int, Callable[[Row], None]], Training]:
     """`train(data, seed, each)`, which compiles once: `each` is called with the metrics of every epoch.
 
-    The seconds are those of the training itself, on the first call compiling included; evaluating is not.
+    The seconds are those of the training itself: in the first epoch of the first call with compiling, never with evaluating.
     """
     net, optimizer = system.net, system.optimizer(epochs * (examples // system.batch_size))
     epoch = training.make_epoch(
@@ -96,13 +100,13 @@ def make_train(
     evaluate = training.make_evaluate(net, batch_size=500, loss=system.loss)
 
     def train(data: datasets.Split, seed: int, each: Callable[[Row], None]) -> Training:
-        history, seconds = [], 0.0
+        history, seconds = [], []
         train_images, train_labels, test_images, test_labels = jax.device_put(tuple(data))
         start = time.perf_counter()
         ts = training.init(net, optimizer, jax.random.key(seed), train_images.shape[1:])
         for i in range(1, epochs + 1):
             ts, metrics = jax.block_until_ready(epoch(ts, train_images, train_labels))
-            seconds += time.perf_counter() - start
+            seconds.append(time.perf_counter() - start)
             test = evaluate(ts.params, ts.state, test_images, test_labels)
             means = {f"train_{name}": float(values.mean()) for name, values in metrics.items()}
             history.append({"epoch": i, **means, **{f"test_{name}": float(value) for name, value in test.items()}})
@@ -162,7 +166,8 @@ def spread(values: Sequence[float], metric: str) -> str:
 def draw(run: Run, system: System, trained: Training, image: np.ndarray, title: str) -> None:
     """The pictures that every experiment with a network saves: curves, first filters, and one image on its way through."""
     ts = fn.to_numpy(trained.ts)
-    run.picture("learning_curves", figures.learning_curves(trained.history))
+    nats = "cross-entropy (nats)" if system.loss is fn.softmax_cross_entropy else "loss, as the tutorial scales it"
+    run.picture("learning_curves", figures.learning_curves(trained.history, nats))
     run.picture("filters", figures.filters(next(p["w"] for p in ts.params if isinstance(p, Mapping) and p["w"].ndim == 4)))
     run.picture("feature_maps", figures.feature_maps(stages(system.layers, ts.params, ts.state, image), title))
 

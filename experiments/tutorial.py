@@ -19,7 +19,7 @@ class Printed(NamedTuple):
     value: str
 
     def of(self, trained: Training) -> float:
-        return trained.history[min(self.epoch, len(trained.history)) - (self.epoch > 0)][self.metric]
+        return trained.history[self.epoch - (self.epoch > 0)][self.metric]
 
 
 class Tutorial(NamedTuple):
@@ -58,20 +58,28 @@ class Outcome(NamedTuple):
 
 def reproduce(tutorial: Tutorial, options: TutorialOptions, seeds: Sequence[int] = ()) -> Outcome:
     """Train the chosen system, once for each seed (by default the options'), print the figures side by side, draw the first."""
-    run, system = Run(tutorial.name, options), tutorial.as_written if options.as_written else tutorial.corrected
+    system = tutorial.as_written if options.as_written else tutorial.corrected
 
     def data_of(seed: int) -> datasets.Split:
         return first(tutorial.data(seed), 120) if options.smoke else tutorial.data(seed)
 
-    data, seeds = data_of(options.seed), seeds or seeds_of(options)
-    trainings = train_seeds(run, system, data_of, seeds, epochs_of(options, system))
+    data, seeds, run = data_of(options.seed), seeds or seeds_of(options), Run(tutorial.name, options)
+    epochs = epochs_of(options, system)
+    trainings = train_seeds(run, system, data_of, seeds, epochs)
     which = "as the tutorial wrote it" if options.as_written else "corrected"
-    rows = [(_words(p), p.value, spread([p.of(t) for t in trainings], p.metric)) for p in tutorial.printed]
-    rows += [("test accuracy at the end", "", spread([t.history[-1]["test_accuracy"] for t in trainings], "accuracy"))]
-    rows += [("all its epochs take", tutorial.time, f"{trainings[0].seconds:.1f} s, compiling included")]
+    whole = epochs == system.epochs
+    rows = [
+        (_words(p), p.value if whole or p.epoch > 0 else "", spread([p.of(t) for t in trainings], p.metric))
+        for p in tutorial.printed
+        if p.epoch <= epochs
+    ]
+    if not any(p.metric == "test_accuracy" for p in tutorial.printed):
+        rows += [("test accuracy, last epoch", "", spread([t.history[-1]["test_accuracy"] for t in trainings], "accuracy"))]
+    seconds = f"{trainings[0].seconds:.1f} s, compiling included"
+    rows += [("all its epochs take (first seed)", tutorial.time if whole else "", seconds)]
     table(
         f"{tutorial.name}, {which}: {len(system.layers)} layers, {parameters(trainings[0].ts.params):,} parameters, "
-        f"{len(trainings[0].history)} epochs of {len(data.train_images) // system.batch_size} steps; mean (range) of {len(seeds)} seeds",
+        f"{epochs} epochs of {len(data.train_images) // system.batch_size} steps; mean (range) of {len(seeds)} seeds",
         ("", "the tutorial prints", "here"), rows, text_columns=1,
     )  # fmt: skip
     image, label = data.test_images[0], tutorial.classes[data.test_labels[0]]

@@ -1,6 +1,6 @@
 """Random changes of images as pure functions of a key, `(key, images) -> images`, for `training.make_epoch(augment=...)`.
 
-Images (N, H, W, C) keep their shape and dtype; every image draws for itself. They run under `jit`, on JAX arrays.
+Images (N, H, W, C), JAX arrays, keep their shape and dtype; every image draws for itself.
 """
 
 import jax
@@ -12,6 +12,9 @@ from funcnn.training import Augment
 
 def chain(*augments: Augment) -> Augment:
     """One after another, each with a key of its own."""
+    for augment in augments:
+        if not callable(augment):
+            raise ValueError(f"chain: expected functions (key, images) -> images, such as flip(), got {augment!r}")
 
     def run(key: Array, images: Array) -> Array:
         for i, augment in enumerate(augments):
@@ -35,10 +38,13 @@ def flip(rate: float = 0.5) -> Augment:
 
 def shift(pixels: int) -> Augment:
     """Move every image by up to `pixels` rows and columns in either direction, each shift as likely; zeros come in."""
-    check_option("shift", "pixels", pixels)
+    pixels = check_option("shift", "pixels", pixels)
 
     def run(key: Array, images: Array) -> Array:
         _check("shift", key, images)
+        if pixels >= min(images.shape[1:3]):
+            h, w = images.shape[1:3]
+            raise ValueError(f"shift: expected images of more than {pixels} x {pixels}, got {h} x {w}; shift by fewer pixels")
         first = jax.random.randint(key, (len(images), 2), 0, 2 * pixels + 1)
         padded = jnp.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))
         return _crops(padded, first, images.shape[1:3])
@@ -48,7 +54,7 @@ def shift(pixels: int) -> Augment:
 
 def erase(pixels: int, rate: float = 0.5) -> Augment:
     """Zero a square of `pixels` x `pixels` at a random place in a share `rate` of the images (Zhong et al. 2020, DeVries & Taylor 2017)."""
-    check_option("erase", "pixels", pixels)
+    pixels = check_option("erase", "pixels", pixels)
     rate = check_number("erase", "rate", rate, "in [0, 1]", lambda r: 0 <= r <= 1)
 
     def run(key: Array, images: Array) -> Array:

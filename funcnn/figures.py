@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 
-def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+def learning_curves(history: Sequence[Mapping[str, float]], loss_label: str = "cross-entropy (nats)") -> Figure:
     """Loss (logarithmic) and error in percent over epochs, training beside test.
 
     Args:
         history: per epoch {"epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy"}.
+        loss_label: what the loss is, and its unit.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, error = figure.subplots(1, 2)
@@ -22,7 +23,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     for part, style in (("train", "o-"), ("test", "s-")):
         loss.plot(epochs, [row[f"{part}_loss"] for row in history], style, markersize=3, label=part)
         error.plot(epochs, [100 * (1 - row[f"{part}_accuracy"]) for row in history], style, markersize=3, label=part)
-    loss.set(xlabel="epoch", ylabel="cross-entropy (nats)", yscale="log", title="Loss")
+    loss.set(xlabel="epoch", ylabel=loss_label, yscale="log", title="Loss")
     error.set(xlabel="epoch", ylabel="wrong (%)", title="Error")
     for axes in (loss, error):
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -41,7 +42,7 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
         if n:
             axes.text(j, i, str(n), ha="center", va="center", fontsize=9, color="white" if share[i, j] > 0.5 else "black")
     axes.set(xlabel="predicted class", ylabel="true class", xticks=range(len(names)), yticks=range(len(names)), title="Confusion matrix")
-    axes.set_xticklabels(names)
+    axes.set_xticklabels(names, rotation=45 if max(map(len, names)) > 2 else 0, ha="right" if max(map(len, names)) > 2 else "center")
     axes.set_yticklabels(names)
     figure.colorbar(picture, ax=axes, label="share of the true class", fraction=0.046)
     return figure

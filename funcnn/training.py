@@ -4,6 +4,7 @@ Nothing here is tied to a device: arrays that are sharded over several stay so. 
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -52,16 +53,15 @@ def classification(outputs: Array, targets: Array) -> Metrics:
 
 def init(net: Layer, optimizer: optax.GradientTransformation, key: Array, in_shape: tuple[int, ...]) -> TrainState:
     """A fresh state for `net` on inputs of `in_shape` per example; all its buffers are its own, as steps donate them."""
+    in_shape = tuple(in_shape) if isinstance(in_shape, list) else in_shape
+    return jax.tree.map(jnp.copy, _fresh(net, optimizer, check_key("training", key), in_shape))
 
-    check_key("training", key)
 
-    @jax.jit
-    def fresh(key: Array) -> TrainState:
-        init_key, train_key = jax.random.split(key)
-        params, state = net.init(init_key, in_shape)
-        return TrainState(params, state, optimizer.init(params), train_key, jnp.zeros((), "int32"))
-
-    return jax.tree.map(jnp.copy, fresh(key))
+@partial(jax.jit, static_argnums=(0, 1, 3))
+def _fresh(net: Layer, optimizer: optax.GradientTransformation, key: Array, in_shape: tuple[int, ...]) -> TrainState:
+    init_key, train_key = jax.random.split(key)
+    params, state = net.init(init_key, in_shape)
+    return TrainState(params, state, optimizer.init(params), train_key, jnp.zeros((), "int32"))
 
 
 _LAYERS, _SHUFFLE, _AUGMENT = range(3)  # each draws from a stream of its own
@@ -176,6 +176,10 @@ def make_epoch(
     check_option("training", "batch_size", batch_size)
     if last_batch not in ("drop", "wrap"):
         raise ValueError(f'training: expected last_batch "drop" or "wrap", got {last_batch!r}')
+    if not isinstance(shuffle, bool):
+        raise ValueError(f"training: expected shuffle to be True or False, got {shuffle!r}")
+    if not (augment is None or callable(augment)):
+        raise ValueError(f"training: expected augment to be a function (key, x) -> x, such as augmentation.flip(), got {augment!r}")
     step = _plain_step(net, optimizer, loss, gradients, metrics)
 
     def epoch(ts: TrainState, x: Array, targets: Array) -> tuple[TrainState, Metrics]:

@@ -42,6 +42,7 @@ PICTURES = {
     "strided": {"error"},
 }
 NEEDS_FILES = {"fashion", "fashion5k", "filters", "mnist", "mnist1k", "separable", "strided"}
+LARGE = {"fashion", "filters", "mnist", "separable", "strided"}  # networks that take longest to compile
 AS_WRITTEN = ("fashion5k", "lines8", "lines28", "mnist1k", "simplecnn")
 
 
@@ -58,7 +59,7 @@ def official(monkeypatch):
 
 
 @pytest.mark.usefixtures("compiled_quickly")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in NAMES])
 def test_smoke(name, tmp_path, capsys, official):
     official(name)
     assert main([name, "--smoke", "--out", str(tmp_path / "run")]) == 0
@@ -125,6 +126,8 @@ def test_multiply_adds_are_counted_by_hand():
     layers = (fn.conv(4, (3, 3)), fn.relu, fn.conv(8, (5, 5), stride=2, groups=2), fn.max_pool((2, 2)), fn.flatten, fn.dense(10))
     by_hand = 8 * 8 * 4 * 9 * 1 + 4 * 4 * 8 * 25 * 2 + 32 * 10
     assert multiply_adds(layers, (8, 8, 1)) == by_hand
+    with pytest.raises(ValueError, match=r"^multiply_adds: expected layers in a row, got the combinator residual; give its layers$"):
+        multiply_adds((fn.residual(fn.conv(1, (3, 3))),), (8, 8, 1))
 
 
 @pytest.mark.parametrize("name", sorted(NEEDS_FILES))
@@ -132,6 +135,7 @@ def test_without_its_files_an_experiment_says_what_to_do(name, capsys, tmp_path,
     monkeypatch.setenv("FUNCNN_DATA", str(tmp_path))
     message = refused(capsys, name, "--smoke", "--out", str(tmp_path / "run"))
     assert re.match(rf"(fashion-)?mnist: expected the file train-images-idx3-ubyte.gz in {tmp_path} or in its subfolder", message)
+    assert not (tmp_path / "run").exists()
 
 
 def test_one_seed_is_one_result():
@@ -184,6 +188,10 @@ def test_an_unknown_experiment_is_refused(capsys):
 def test_wrong_numbers_are_refused(capsys, tmp_path):
     assert refused(capsys, "digits", "--epochs", "0", "--out", str(tmp_path / "new")) == "digits: expected --epochs to be at least 1, got 0"
     assert refused(capsys, "seeds", "--runs", "0") == "seeds: expected --runs to be at least 1, got 0"
+    assert refused(capsys, "loops", "--seed", "-1") == "loops: expected --seed in [0, 2**31), got -1"
+    assert refused(capsys, "digits", "--seed", "99999999999999999999").startswith("digits: expected --seed in [0, 2**31), got 999")
+    assert refused(capsys, "simplecnn", "--store") == "simplecnn: expected --as-written together with --store"
+    assert refused(capsys, "simplecnn", "--as-written", "--data", "mnist").startswith("simplecnn: expected --data digits together with")
     assert refused(capsys, "routes", "--overwrite").startswith("routes: expected --out together with --overwrite")
     assert not (tmp_path / "new").exists()
 

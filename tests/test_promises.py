@@ -147,10 +147,16 @@ def test_numpy_images_with_jax_params_give_jax_arrays():
 @pytest.mark.parametrize("n", [0, 1])
 def test_a_batch_of_none_or_one_has_its_shapes(n, algorithm):
     net = fn.serial(
-        fn.conv(4, (3, 3), stride=2, algorithm=algorithm), fn.batch_norm(), fn.max_pool((2, 2)), fn.global_avg_pool, fn.dense(2)
+        fn.conv(2, (3, 3), algorithm=algorithm),
+        fn.conv(4, (3, 3), groups=2, algorithm=algorithm),
+        fn.conv(4, (3, 3), stride=2, algorithm=algorithm),
+        fn.batch_norm(),
+        fn.max_pool((2, 2)),
+        fn.global_avg_pool,
+        fn.dense(2),
     )
-    params, state = fn.to_numpy(net.init(jax.random.key(0), (8, 8, 3)))
-    x = np.zeros((n, 8, 8, 3), "float32")
+    params, state = fn.to_numpy(net.init(jax.random.key(0), (8, 8, 1)))
+    x = np.zeros((n, 8, 8, 1), "float32")
     y, _, residuals = net.forward(params, state, x)
     assert y.shape == (n, 2)
     assert net.backward(residuals, y)[1].shape == x.shape

@@ -47,12 +47,14 @@ def conv(
         ValueError: an option out of range; a kernel larger than the padded input; wrong channels; a geometry that
             `algorithm` does not support.
     """
-    if check_option("conv", "features", features) % check_option("conv", "groups", groups):
+    features, groups = check_option("conv", "features", features), check_option("conv", "groups", groups)
+    if features % groups:
         raise ValueError(f"conv: expected features to be a multiple of the {groups} groups, got {features}")
     if not isinstance(algorithm, ConvAlgorithm):
         raise ValueError(f"conv: expected algorithm to be one of fn.convolution, such as fn.convolution.im2col, got {algorithm!r}")
     options = window("conv", kernel_size, stride, padding, dilation)
     spatial, seen = options.letters, "C" if groups == 1 else f"C / {groups}"
+    hint = "channels come last; x[..., None] adds them" if groups == 1 else f"w has C / {groups} of x's C channels, one group's"
     entries = {"w": (*options.sizes, seen, features)} | ({"b": (features,)} if bias else {})
 
     def geometry_of(x):
@@ -70,7 +72,7 @@ def conv(
 
     def forward(params, x):
         check_params("conv", params, entries)
-        check_array("conv", "x", x, ("N", *spatial, params["w"].shape[-2] * groups), "channels come last; x[..., None] adds them")
+        check_array("conv", "x", x, ("N", *spatial, params["w"].shape[-2] * groups), hint)
         y, residuals = algorithm.forward(x, params["w"], geometry_of(x))  # (N, P, Q, O)
         return (y + params["b"].reshape((1,) * (y.ndim - 1) + (-1,)) if bias else y), residuals
 

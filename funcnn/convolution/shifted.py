@@ -17,8 +17,8 @@ def _forward(x, w, geometry):
         seen = tap(padded, axes, k)  # (N, P, Q, C)
         if w.shape[-2] > 1:
             return contract(seen[..., None, :], w[k][None], groups)  # (N, P, Q, O)
-        blocks = seen[..., None] * w[k].reshape(*ones, groups, -1)  # (N, P, Q, C, O / C)
-        return blocks.reshape(*seen.shape[:-1], -1)
+        blocks = seen[..., None] * w[k].reshape(*ones, groups, w.shape[-1] // groups)  # (N, P, Q, C, O / C)
+        return blocks.reshape(*seen.shape[:-1], w.shape[-1])
 
     return reduce(add, map(part, offsets(axes))), (x, w)
 
@@ -33,7 +33,7 @@ def _backward(residuals, dy, geometry):
         seen = tap(padded, axes, k)  # (N, P, Q, C)
         if groups < x.shape[-1] or groups == 1:
             return contract_rows(seen[..., None, :], dy, groups)  # (1, C / G, O)
-        products = (seen[..., None] * dy.reshape(*seen.shape, -1)).reshape(-1, dy.shape[-1])  # (N * P * Q, O)
+        products = (seen[..., None] * dy.reshape(*seen.shape, dy.shape[-1] // groups)).reshape(-1, dy.shape[-1])  # (N * P * Q, O)
         ones = xp.ones((1, len(products)), products.dtype)
         return (ones @ products)[None]  # sums twice as fast as .sum(0) where XLA compiles for a CPU
 

@@ -17,6 +17,8 @@ SILENCE = 30.0
 """Seconds without a byte after which a mirror is given up."""
 PATIENCE = 900.0
 """Seconds after which a download that still trickles is given up."""
+HOPS = 5
+"""How often a mirror may send on to another address."""
 
 
 class Source(NamedTuple):
@@ -44,7 +46,10 @@ def find(source: Source, name: str, folder: Path | str | None = None) -> Path:
 
 
 def _in_folder(source: Source, name: str, folder: Path) -> Path:
-    path = next((path for path in (folder / source.name / name, folder / name) if path.is_file()), None)
+    try:
+        path = next((path for path in (folder / source.name / name, folder / name) if path.is_file()), None)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{source.name}: expected a folder that can be searched for {name}, got {error}") from error
     if path is None:
         hint = f"put it there, or name no folder (argument, {FOLDER_VARIABLE}), and it is downloaded"
         raise DataError(
@@ -81,12 +86,9 @@ def _download(source: Source, name: str) -> Path:
 
 def _fetch(url: str, path: Path, size: int) -> None:
     """Write what `url` answers to `path`, with a progress bar; ValueError unless it is `size` bytes, sent in time."""
-    start, done, headers = time.monotonic(), 0, {"Accept-Encoding": "identity"}
+    start, done = time.monotonic(), 0
     columns = (TextColumn("{task.description}"), BarColumn(20), DownloadColumn(), TextColumn("left"), TimeRemainingColumn())
-    with requests.get(url, headers=headers, stream=True, timeout=SILENCE) as response, path.open("wb") as file, Progress(*columns) as bar:
-        response.raise_for_status()
-        if url.startswith("https:") and not all(r.url.startswith("https:") for r in (*response.history, response)):
-            raise ValueError(f"expected https throughout, was sent on to {response.url}")
+    with _open(url) as response, path.open("wb") as file, Progress(*columns) as bar:
         task = bar.add_task(url.rsplit("/", 1)[-1], total=size)
         while done <= size and (piece := response.raw.read1(2**16, decode_content=False)):  # a .gz is kept as it was sent
             done += len(piece)
@@ -96,3 +98,20 @@ def _fetch(url: str, path: Path, size: int) -> None:
             bar.update(task, completed=done)
     if done != size:
         raise ValueError(f"expected {size} bytes, got {'more' if done > size else done}")
+
+
+def _open(url: str) -> requests.Response:
+    """The answer to `url`, its body unread, after at most `HOPS` redirects, whose bodies are never read; https stays https."""
+    asked, session = url, requests.Session()
+    for _ in range(HOPS + 1):
+        request = session.prepare_request(requests.Request("GET", asked, {"Accept-Encoding": "identity"}))
+        settings: Any = session.merge_environment_settings(asked, {}, True, None, None)  # proxies, certificates
+        response = session.get_adapter(asked).send(request, timeout=SILENCE, **settings)  # session.get reads a redirect's whole body
+        if not response.is_redirect:
+            response.raise_for_status()
+            return response
+        response.close()
+        asked = requests.compat.urljoin(asked, response.headers["Location"])
+        if url.startswith("https:") and not asked.startswith("https:"):
+            raise ValueError(f"expected https throughout, was sent on to {asked}")
+    raise ValueError(f"expected at most {HOPS} redirects, got more")

@@ -33,7 +33,9 @@ def read_idx(path: Path | str, *, rank: int, most: int = 2**28) -> np.ndarray:
     try:
         with gzip.open(path, "rb") as file:
             return _read(Path(path), file, rank, most)
-    except (OSError, EOFError, zlib.error) as error:
+    except DataError:
+        raise
+    except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
         raise DataError(f"{path}: expected a gzip-compressed IDX file, got {error}") from error
 
 
