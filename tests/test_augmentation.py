@@ -94,6 +94,10 @@ def test_bad_input_is_refused_by_name():
         aug.shift(0)
     with pytest.raises(ValueError, match=r"^erase: expected pixels to be a whole number of at least 1, got 2.0$"):
         aug.erase(2.0)
+    with pytest.raises(ValueError, match=r"^shift: expected images of more than 6 x 6, got 6 x 7; shift by fewer pixels$"):
+        aug.shift(6)(KEY, IMAGES)
+    with pytest.raises(ValueError, match=r"^chain: expected functions \(key, images\) -> images, such as flip\(\), got \["):
+        aug.chain([aug.flip()])
     with pytest.raises(ValueError, match=r"^erase: expected images of at least 7 x 7, got 6 x 7; erase fewer pixels$"):
         aug.erase(7)(KEY, IMAGES)
     for name, augment in list(ALL.items())[:3]:

@@ -200,6 +200,8 @@ def test_wrong_options_are_refused():
     for options, message in (
         ({"batch_size": 0}, "batch_size to be a whole number of at least 1, got 0"),
         ({"last_batch": "pad"}, 'expected last_batch "drop" or "wrap", got \'pad\''),
+        ({"shuffle": "no"}, "expected shuffle to be True or False, got 'no'"),
+        ({"augment": 3}, "expected augment to be a function (key, x) -> x, such as augmentation.flip(), got 3"),
         ({"gradients": "numeric"}, 'expected gradients "manual" or "auto", got \'numeric\''),
         ({"batch_size": 23}, 'expected at least one batch of 23, got 22 examples; use last_batch="wrap"'),
         ({"targets": LABELS.tolist()}, "expected targets to be a NumPy or JAX array of examples, got list"),
