@@ -5,20 +5,56 @@ Claim: at least 93.5 %, classifying each image together with its mirror image, a
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
 import funcnn as fn
 from experiments.harness import CONSOLE, Run, SeedsOptions, table
 from experiments.mnist import block
-from experiments.system import System, draw, epochs_of, first, misread, parameters, predict, seeds_of, sgd_one_cycle, spread, train_seeds
+from experiments.system import (
+    System,
+    View,
+    draw,
+    epochs_of,
+    first,
+    misread,
+    parameters,
+    predict,
+    seeds_of,
+    sgd_one_cycle,
+    spread,
+    train_seeds,
+)
 from funcnn import augmentation, datasets, figures
+from funcnn.arrays import Array
 
 SYSTEM = System(
-    (*block(32), *block(64), fn.residual(*block(64, pool=False), *block(64, pool=False)), *block(128),
+    (*block(32), *block(64), fn.residual(*block(64, pool=False), *block(64, pool=False)), *block(128, padding="VALID"),
      fn.flatten, fn.dropout(0.3), fn.dense(10)),
-    sgd_one_cycle(0.05, 5e-4), batch_size=32, epochs=14, augment=augmentation.chain(augmentation.flip(), augmentation.shift(1)),
+    sgd_one_cycle(0.05, 5e-4), batch_size=32, epochs=17, augment=augmentation.chain(augmentation.flip(), augmentation.shift(1)),
 )  # fmt: skip
+
+
+def shifted(rows: int, columns: int, mirrored: bool) -> View:
+    """The images moved by whole pixels, zeros coming in, as the augmentation moves them; and mirrored first."""
+
+    def view(x: Array) -> Array:
+        h, w = x.shape[1:3]
+        padded = jnp.pad(x[:, :, ::-1] if mirrored else x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        return padded[:, 1 - rows : 1 - rows + h, 1 - columns : 1 - columns + w]
+
+    return view
+
+
+VIEWS = [shifted(*by, mirrored) for mirrored in (False, True) for by in ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))]
+
+
+def standardised() -> datasets.Split:
+    """Fashion-MNIST with the training images' mean 0 and standard deviation 1."""
+    data = datasets.fashion_mnist()
+    mean, deviation = data.train_images.mean(), data.train_images.std()
+    return data._replace(train_images=(data.train_images - mean) / deviation, test_images=(data.test_images - mean) / deviation)
 
 
 @dataclass(frozen=True)
@@ -28,20 +64,23 @@ class Config(SeedsOptions):
 
 
 def main(options: Config) -> None:
-    data, run = datasets.fashion_mnist(), Run("fashion", options)
+    data, run = standardised(), Run("fashion", options)
     data = first(data, 256) if options.smoke else data
     trainings = train_seeds(run, SYSTEM, lambda seed: data, seeds_of(options), epochs_of(options, SYSTEM))
-    mirrored = [predict(SYSTEM, t.ts, data.test_images, mirrored=True) for t in trainings]
+    by_views = [predict(SYSTEM, t.ts, data.test_images, VIEWS) for t in trainings]
     plain = [t.history[-1]["test_accuracy"] for t in trainings]
-    both = [float((p == data.test_labels).mean()) for p in mirrored]
-    predicted, count = mirrored[0], parameters(trainings[0].ts.params)
-    rows = (("test accuracy", spread(plain, "accuracy")), ("by each image and its mirror image", spread(both, "accuracy")),
-            ("s each, compiling included", f"{np.median([t.seconds for t in trainings]):.0f}"))  # fmt: skip
+    both = [float((p == data.test_labels).mean()) for p in by_views]
+    predicted, count = by_views[0], parameters(trainings[0].ts.params)
+    rows = (
+        ("test accuracy", spread(plain, "accuracy")),
+        (f"by the mean of {len(VIEWS)} views, mirrored and shifted", spread(both, "accuracy")),
+        ("s each, compiling included", f"{np.median([t.seconds for t in trainings]):.0f}"),
+    )
     table(f"Fashion-MNIST, {count:,} parameters; {len(trainings)} seeds", ("", "mean (range)"), rows)
     counts = confusion_matrix(data.test_labels, predicted, labels=range(10))
     draw(run, SYSTEM, trainings[0], data.test_images[0], "An ankle boot on its way through the network")
     run.picture("confusion_matrix", figures.confusion_matrix(counts, datasets.FASHION_CLASSES))
     run.picture("misread", misread(data, predicted, datasets.FASHION_CLASSES))
     seconds = [t.seconds for t in trainings]
-    run.write("results", {"test_accuracies": plain, "mirrored": both, "seconds": seconds, "parameters": count})
+    run.write("results", {"test_accuracies": plain, "by_views": both, "seconds": seconds, "parameters": count})
     CONSOLE.print(f"pictures, metrics and configuration in {run.folder}", highlight=False, soft_wrap=True)

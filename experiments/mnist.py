@@ -12,11 +12,12 @@ import funcnn as fn
 from experiments.harness import CONSOLE, Run, SeedsOptions, table
 from experiments.system import System, draw, epochs_of, first, misread, one_cycle, parameters, predict, seeds_of, spread, train_seeds
 from funcnn import augmentation, datasets
+from funcnn.convolution.geometry import Padding
 
 
-def block(features, *, pool=True):
-    """Convolution, then pooling before batch norm and ReLU, which then see a quarter of the entries; odd sizes lose no row."""
-    pooling = (fn.max_pool((2, 2), padding="SAME"),) if pool else ()
+def block(features: int, *, pool: bool = True, padding: Padding = "SAME") -> tuple[fn.Layer, ...]:
+    """Convolution, then pooling before batch norm and ReLU, which then see a quarter of the entries."""
+    pooling = (fn.max_pool((2, 2), padding=padding),) if pool else ()
     return (fn.conv(features, (3, 3), bias=False), *pooling, fn.batch_norm(), fn.relu)
 
 

@@ -13,8 +13,10 @@ from matplotlib.figure import Figure
 import funcnn as fn
 from experiments.harness import Run, SeedsOptions, TrainingOptions, progress
 from funcnn import datasets, figures, training
+from funcnn.arrays import Array
 
 Row = dict[str, float]
+View = Callable[[Array], Array]
 
 
 class System(NamedTuple):
@@ -172,18 +174,15 @@ def draw(run: Run, system: System, trained: Training, image: np.ndarray, title: 
     run.picture("feature_maps", figures.feature_maps(stages(system.layers, ts.params, ts.state, image), title))
 
 
-def predict(system: System, ts: training.TrainState, images: np.ndarray, *, mirrored: bool = False) -> np.ndarray:
-    """The class (N,) of each image; with `mirrored`, by the mean of its logits and its mirror image's."""
+def predict(system: System, ts: training.TrainState, images: np.ndarray, views: Sequence[View] = (lambda x: x,)) -> np.ndarray:
+    """The class (N,) of each image, by the mean of the logits of its `views`, functions of images (N, H, W, C)."""
 
     @jax.jit
     def logits(x):
-        return system.net.apply(ts.params, ts.state, x)[0]
-
-    def of(x):
-        return logits(x) + logits(x[:, :, ::-1]) if mirrored else logits(x)
+        return sum(system.net.apply(ts.params, ts.state, view(x))[0] for view in views)
 
     parts = [images[i : i + 500] for i in range(0, len(images), 500)]
-    return np.concatenate([np.asarray(of(part).argmax(1)) for part in parts])
+    return np.concatenate([np.asarray(logits(part).argmax(1)) for part in parts])
 
 
 def misread(data: datasets.Split, predicted: np.ndarray, classes: Sequence[str], most: int = 16) -> Figure:
