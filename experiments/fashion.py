@@ -1,6 +1,8 @@
-"""Fashion-MNIST: 93.5 % of the test images with under 1 million parameters, by hand-written gradients. Takes 15 min.
+"""Fashion-MNIST: 93.6 % of the test images with 178,410 parameters, by hand-written gradients, each seen in ten views. Takes 22 min.
 
-Claim: at least 93.5 %, classifying each image together with its mirror image, as it is trained: mirrored and shifted at random.
+Claim: at least 93.5 %, each image classified by the mean of its views, moved and mirrored as it was in training.
+Measured on 2 cores (Xeon with AVX-512), `.venv/bin/python -m experiments fashion`, one seed: 93.62 %; by the image alone 93.28 %.
+The training took 1,299 s while other programs ran; 14 epochs of nearly the same network took 670 s alone.
 """
 
 from dataclasses import dataclass

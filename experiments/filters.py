@@ -1,6 +1,7 @@
 """What training makes of random filters: pictures before and after, and what the untrained ones are worth, on MNIST. Takes 2 min.
 
-Claim: with its filters left as they were drawn a network reads X % of the test digits, with trained ones Y %.
+Claim: a network whose filters are left as they were drawn, and whose dense layer alone is trained, misreads twice as many digits.
+Measured on 2 cores (Xeon with AVX-512), `.venv/bin/python -m experiments filters`, one seed: 97.88 % of the test digits against 99.08 %.
 """
 
 from dataclasses import dataclass

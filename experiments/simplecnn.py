@@ -4,8 +4,8 @@ As written (`--as-written`): forward and backward on four zoomed digits against 
 the values that it gave (`experiments/references/simplecnn.npz`, made by `--store`).
 By default the same network is trained: on digits, zoomed to 28x28 and standardised as in the tutorial, or on MNIST (`--data mnist`).
 
-Measured on 2 cores (Xeon with AVX-512): all gradients within 1e-12 of PyTorch's; trained, 98.9 % of the test digits (3 seeds);
-`--data mnist --runs 1`: @@T5@@.
+Measured on 2 cores (Xeon with AVX-512): all gradients within 1e-12 of PyTorch's; trained, 98.9 % of the test digits (3 seeds).
+On MNIST its own 4,266 parameters reached 98.8 % (one seed), not 99; the wider network beside it there is not measured yet.
 """
 
 from dataclasses import dataclass
