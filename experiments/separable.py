@@ -1,4 +1,8 @@
-"""Depthwise separable against full convolution, on MNIST: parameters, multiply-adds, accuracy and time. Takes 3 min."""
+"""Depthwise separable against full convolution, on MNIST: parameters, multiply-adds, accuracy and time. Takes 6 min.
+
+Measured on 2 cores (Xeon with AVX-512), beside other work, `.venv/bin/python -m experiments separable --runs 1` (2 min; one seed, 2 epochs):
+full 98.98 % with 24,058 parameters and 4.6 million multiply-adds an image, separable 98.30 % with 4,010 and 0.7 million.
+"""
 
 from dataclasses import dataclass
 

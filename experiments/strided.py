@@ -1,4 +1,8 @@
-"""Stride-2 convolution in place of pooling, on MNIST: accuracy, parameters and time. Takes 3 min."""
+"""Stride-2 convolution in place of pooling, on MNIST: accuracy, parameters and time. Takes 6 min.
+
+Measured on 2 cores (Xeon with AVX-512), beside other work, `.venv/bin/python -m experiments strided --runs 1` (2 min; one seed, 2 epochs):
+max pool 99.16 %, stride 2 in its place 98.77 % at a quarter of the multiply-adds, a second convolution for each pool 99.24 %.
+"""
 
 from dataclasses import dataclass
 
