@@ -5,7 +5,7 @@ the values that it gave (`experiments/references/simplecnn.npz`, made by `--stor
 By default the same network is trained: on digits, zoomed to 28x28 and standardised as in the tutorial, or on MNIST (`--data mnist`).
 
 Measured on 2 cores (Xeon with AVX-512): all gradients within 1e-12 of PyTorch's; trained, 98.9 % of the test digits (3 seeds).
-On MNIST its own 4,266 parameters reached 98.8 % (one seed), not 99; the wider network beside it there is not measured yet.
+`--data mnist --runs 1` (3 min): its own 4,266 parameters reach 98.76 %, 16 and 32 channels with batch norm 99.44 %.
 """
 
 from dataclasses import dataclass
