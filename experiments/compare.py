@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import funcnn as fn
-from experiments.harness import CONSOLE, Run, SeedsOptions, table
+from experiments.harness import Run, SeedsOptions, table
 from experiments.system import System, Training, epochs_of, first, parameters, seeds_of, spread, train_seeds
 from funcnn import datasets
 from funcnn.layer import out_shape
@@ -46,9 +46,8 @@ def compare(name: str, options: SeedsOptions, systems: Mapping[str, System], dat
     )
     title = f"{name}: {len(seeds_of(options))} seeds each, mean (range); multiply-adds of an image's forward pass; median time"
     table(title, ("network", "test accuracy", "parameters", "multiply-adds", "s/epoch"), cells)
-    run.write("results", rows)
     run.picture("error", _errors(curves))
-    CONSOLE.print(f"pictures, metrics and configuration in {run.folder}", highlight=False, soft_wrap=True)
+    run.finish(rows)
 
 
 def _row(system: System, trainings: Sequence[Training], in_shape: tuple[int, ...]) -> dict:

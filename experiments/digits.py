@@ -12,7 +12,7 @@ import optax
 from sklearn.metrics import confusion_matrix
 
 import funcnn as fn
-from experiments.harness import CONSOLE, Run, TrainingOptions, table
+from experiments.harness import Run, TrainingOptions, table
 from experiments.system import System, Training, draw, epochs_of, fingerprint, first, misread, train_seeds
 from funcnn import datasets, figures
 from funcnn.checking import agreement
@@ -53,10 +53,10 @@ def main(options: Config) -> None:
     pictures(run, trained, data, counts, predicted)
     accuracy = 1 - len(wrong) / len(predicted)
     results = {"test_accuracy": accuracy, "wrong": len(wrong), "of": len(predicted), "params_sha256": fingerprint((ts.params, ts.state))}
-    run.write("results", {**results, "seconds": trained.seconds, "agreement": [row._asdict() for row in rows]})
-    CONSOLE.print(
+    run.finish(
+        {**results, "seconds": trained.seconds, "agreement": [row._asdict() for row in rows]},
         f"test accuracy {100 * accuracy:.2f} % ({len(wrong)} of {len(predicted)} wrong), trained in {trained.seconds:.1f} s, "
-        f"compiling included; pictures, metrics and configuration in {run.folder}", highlight=False, soft_wrap=True,
+        "compiling included; pictures, metrics and configuration",
     )  # fmt: skip
 
 

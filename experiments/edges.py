@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import correlate
 
 import funcnn as fn
-from experiments.harness import CONSOLE, Options, Run, table
+from experiments.harness import Options, Run, table
 from funcnn import datasets
 
 Config = Options
@@ -52,9 +52,8 @@ def main(options: Config) -> None:
     table(
         "The responses of one conv layer; error: against SciPy", ("image", "filter", "smallest", "largest", "error"), cells, text_columns=2
     )
-    run.write("results", {"responses": rows})
     run.picture("edges", _picture(shown))
-    CONSOLE.print(f"picture and results in {run.folder}", highlight=False, soft_wrap=True)
+    run.finish({"responses": rows}, "picture and results")
 
 
 def _picture(shown: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:

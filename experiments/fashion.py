@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 import funcnn as fn
-from experiments.harness import CONSOLE, Run, SeedsOptions, table
+from experiments.harness import Run, SeedsOptions, table
 from experiments.mnist import block
 from experiments.system import (
     System,
@@ -84,5 +84,4 @@ def main(options: Config) -> None:
     run.picture("confusion_matrix", figures.confusion_matrix(counts, datasets.FASHION_CLASSES))
     run.picture("misread", misread(data, predicted, datasets.FASHION_CLASSES))
     seconds = [t.seconds for t in trainings]
-    run.write("results", {"test_accuracies": plain, "by_views": both, "seconds": seconds, "parameters": count})
-    CONSOLE.print(f"pictures, metrics and configuration in {run.folder}", highlight=False, soft_wrap=True)
+    run.finish({"test_accuracies": plain, "by_views": both, "seconds": seconds, "parameters": count})

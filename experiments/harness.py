@@ -75,6 +75,11 @@ class Run:
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
 
+    def finish(self, results: Mapping[str, Any], summary: str = "pictures, metrics and configuration") -> None:
+        """Write results.json and say, after `summary`, where everything lies."""
+        self.write("results", results)
+        CONSOLE.print(f"{summary} in {self.folder}", highlight=False, soft_wrap=True)
+
     def picture(self, name: str, figure: Figure) -> None:
         figure.savefig(self.folder / f"{name}.png", dpi=150)
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 import funcnn as fn
 from experiments.harness import table
-from experiments.system import System, epochs_of, one_cycle, seeds_of, sgd
+from experiments.system import System, compile_epoch, epochs_of, one_cycle, seeds_of, sgd
 from experiments.tutorial import Outcome, Printed, Tutorial, TutorialOptions, finish, reproduce
 from funcnn import datasets, training
 
@@ -70,8 +70,7 @@ def main(options: Config) -> None:
 def at_once(outcome: Outcome, seeds, epochs: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Loss and accuracy (seeds, epochs) of the trainings with all `seeds`, as one program, and the seconds it took."""
     system, data = outcome.system, outcome.data
-    net, optimizer = system.net, system.optimizer(epochs * (len(data.train_images) // system.batch_size))
-    epoch = training.make_epoch(net, optimizer, batch_size=system.batch_size, last_batch="drop", shuffle=system.shuffle)
+    net, optimizer, epoch = compile_epoch(system, epochs, len(data.train_images))
     start = time.perf_counter()
     states = jax.vmap(lambda seed: training.init(net, optimizer, jax.random.key(seed), data.train_images.shape[1:]))(np.asarray(seeds))
     every = jax.jit(jax.vmap(lambda ts: epoch(ts, data.train_images, data.train_labels)))

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 import funcnn as fn
-from experiments.harness import CONSOLE, Options, Run, progress, table
+from experiments.harness import Options, Run, progress, table
 from funcnn import convolution
 from funcnn.convolution import ConvAlgorithm
 
@@ -73,10 +73,7 @@ def main(options: Config) -> None:
           f"{1e3 * r['compiled_s']:.3g}", f"{loops[r['shape']]['numpy_s'] / r['compiled_s']:.0f} x", f"{r['error']:.0e}") for r in rows),
         text_columns=2,
     )  # fmt: skip
-    run.write("results", {"rows": rows})
-    CONSOLE.print(
-        f"error: against direct in float64, relative to the largest entry; results in {run.folder}", highlight=False, soft_wrap=True
-    )
+    run.finish({"rows": rows}, "error: against direct in float64, relative to the largest entry; results")
 
 
 def _error(got: tuple, exact: tuple) -> float:

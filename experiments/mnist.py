@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import funcnn as fn
-from experiments.harness import CONSOLE, Run, SeedsOptions, table
+from experiments.harness import Run, SeedsOptions, table
 from experiments.system import System, draw, epochs_of, first, misread, one_cycle, parameters, predict, seeds_of, spread, train_seeds
 from funcnn import augmentation, datasets
 from funcnn.convolution.geometry import Padding
@@ -49,7 +49,6 @@ def main(options: Config) -> None:
     shown = ((k, len(r["seconds"]), spread(r["test_accuracies"], "accuracy"), f"{np.median(r['seconds']):.0f}") for k, r in rows.items())
     title = f"MNIST, {parameters(trained.ts.params):,} parameters; {len(data.test_labels):,} test digits"
     table(title, ("training", "seeds", "test accuracy: mean (range)", "s each"), shown)
-    run.write("results", rows)
     draw(run, system, trained, data.test_images[0], f"A {data.test_labels[0]} on its way through the network")
     run.picture("misread", misread(data, predict(system, trained.ts, data.test_images), "0123456789"))
-    CONSOLE.print(f"pictures, metrics and configuration in {run.folder}", highlight=False, soft_wrap=True)
+    run.finish(rows)

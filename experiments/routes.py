@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 import funcnn as fn
 from experiments.digits import SYSTEM, digits
-from experiments.harness import CONSOLE, Run, TrainingOptions, progress, table
+from experiments.harness import Run, TrainingOptions, progress, table
 from experiments.system import epochs_of
 from funcnn import training
 from funcnn.arrays import Array
@@ -66,9 +66,8 @@ def main(options: Config) -> None:
         ((n, f"{100 * r['test_accuracy']:.2f} %", f"{r['loss_difference']:.1e}", f"{r['parameter_difference']:.1e}",
           f"{r['relative_difference']:.1e}", f"{r['ms_per_step']:.2f}", f"{r['ratio']:.2f}") for n, r in rows.items()),
     )  # fmt: skip
-    run.write("results", rows)
     run.picture("curves", _curves(routes))
-    CONSOLE.print(f"curves, metrics and configuration in {run.folder}", highlight=False, soft_wrap=True)
+    run.finish(rows, "curves, metrics and configuration")
 
 
 def _row(route: Route, first: Route, test: training.Metrics) -> dict[str, float]:

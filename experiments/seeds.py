@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments.digits import SYSTEM, digits
-from experiments.harness import CONSOLE, Run, SeedsOptions, progress, table
+from experiments.harness import Run, SeedsOptions, progress, table
 from experiments.system import epochs_of, fingerprint, make_train, seeds_of
 
 
@@ -52,9 +52,8 @@ def main(options: Config) -> None:
     )
     accuracies, slowest = np.asarray([r["test_accuracy"] for r in rows]), max(max(r["seconds"]) for r in rows)
     summary = {"mean": accuracies.mean(), "std": accuracies.std(), "min": accuracies.min(), "max": accuracies.max(), "slowest_s": slowest}
-    run.write("results", {"all_identical": all(r["identical"] for r in rows), **{k: float(v) for k, v in summary.items()}, "runs": rows})
-    CONSOLE.print(
+    run.finish(
+        {"all_identical": all(r["identical"] for r in rows), **{k: float(v) for k, v in summary.items()}, "runs": rows},
         f"test accuracy {100 * accuracies.mean():.2f} % (mean of {len(seeds)}; standard deviation {100 * accuracies.std():.2f}, "
-        f"{100 * accuracies.min():.2f} to {100 * accuracies.max():.2f}), slowest training {slowest:.1f} s; results in {run.folder}",
-        highlight=False, soft_wrap=True,
+        f"{100 * accuracies.min():.2f} to {100 * accuracies.max():.2f}), slowest training {slowest:.1f} s; results",
     )  # fmt: skip

@@ -17,7 +17,7 @@ import tyro
 from scipy.ndimage import zoom
 
 import funcnn as fn
-from experiments.harness import CONSOLE, Run, SeedsOptions, UserError, table
+from experiments.harness import Run, SeedsOptions, UserError, table
 from experiments.system import System, draw, epochs_of, first, one_cycle, parameters, seeds_of, spread, train_seeds
 from funcnn import augmentation, datasets
 
@@ -86,8 +86,7 @@ def _train(options: Config) -> None:
         f"simplecnn on {options.data}, trained (the tutorial asks for over 95 %); mean (range) of {len(seeds_of(options))} seeds",
         ("", "parameters", "epochs", "test accuracy", "first seed, with compiling"), rows,
     )  # fmt: skip
-    run.write("results", results)
-    CONSOLE.print(f"pictures, metrics and configuration in {run.folder}", highlight=False, soft_wrap=True)
+    run.finish(results)
 
 
 def problem() -> dict[str, np.ndarray]:
@@ -158,8 +157,8 @@ def _compare(options: Config) -> None:
     shown = ((n, *(r[k] if k == "entries" else f"{r[k]:.1e}" for k in r)) for n, r in rows.items())
     table(title, ("", "entries", "float64", "float32 (the tutorial allows 1e-5)"), shown)
     within = all(r["float64"] <= 1e-12 and r["float32"] <= 1e-5 for r in rows.values())
-    run.write("results", {"against": source, "within": within, "differences": rows})
-    CONSOLE.print(f"{'all' if within else 'NOT all'} within 1e-12 and 1e-5; results in {run.folder}", highlight=False, soft_wrap=True)
+    summary = f"{'all' if within else 'NOT all'} within 1e-12 and 1e-5; results"
+    run.finish({"against": source, "within": within, "differences": rows}, summary)
 
 
 def _errors(expected: np.ndarray, double: np.ndarray, single: np.ndarray) -> dict[str, float]:

@@ -87,6 +87,18 @@ def _matrices(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
+def compile_epoch(
+    system: System, epochs: int, examples: int, gradients: Literal["manual", "auto"] = "manual"
+) -> tuple[fn.Layer, optax.GradientTransformation, Callable]:
+    """The network, the optimizer for that many epochs, and an epoch of both as `training.make_epoch` makes it."""
+    net, optimizer = system.net, system.optimizer(epochs * (examples // system.batch_size))
+    epoch = training.make_epoch(
+        net, optimizer, batch_size=system.batch_size, last_batch="drop", shuffle=system.shuffle, augment=system.augment,
+        loss=system.loss, gradients=gradients,
+    )  # fmt: skip
+    return net, optimizer, epoch
+
+
 def make_train(
     system: System, epochs: int, examples: int, gradients: Literal["manual", "auto"] = "manual"
 ) -> Callable[[datasets.Split, int, Callable[[Row], None]], Training]:
@@ -94,11 +106,7 @@ def make_train(
 
     The seconds are those of the training itself: in the first epoch of the first call with compiling, never with evaluating.
     """
-    net, optimizer = system.net, system.optimizer(epochs * (examples // system.batch_size))
-    epoch = training.make_epoch(
-        net, optimizer, batch_size=system.batch_size, last_batch="drop", shuffle=system.shuffle, augment=system.augment,
-        loss=system.loss, gradients=gradients,
-    )  # fmt: skip
+    net, optimizer, epoch = compile_epoch(system, epochs, examples, gradients)
     evaluate = training.make_evaluate(net, batch_size=500, loss=system.loss)
 
     def train(data: datasets.Split, seed: int, each: Callable[[Row], None]) -> Training:
@@ -129,16 +137,17 @@ def train_seeds(
     label: str = "",
 ) -> list[Training]:
     """One training for each seed, with a progress bar over all epochs; each epoch's metrics go into metrics.jsonl."""
-    data, done = data_of(seeds[0]), []
-    train = make_train(system, epochs, len(data.train_images), gradients)
+    train, done = None, []
     with progress(label or run.name, len(seeds) * epochs) as advance:
         for seed in seeds:
+            data = data_of(seed)
+            train = train or make_train(system, epochs, len(data.train_images), gradients)
 
             def each(row: Row, seed: int = seed) -> None:
                 run.log({"seed": seed, **({"network": label} if label else {}), **row})
                 advance(loss=row["train_loss"], accuracy=row["test_accuracy"])
 
-            done.append(train(data if seed == seeds[0] else data_of(seed), seed, each))
+            done.append(train(data, seed, each))
     return done
 
 

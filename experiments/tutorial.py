@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from experiments.harness import CONSOLE, Run, SeedsOptions, table
+from experiments.harness import Run, SeedsOptions, table
 from experiments.system import System, Training, draw, epochs_of, first, parameters, seeds_of, spread, train_seeds
 from funcnn import datasets
 
@@ -60,12 +60,12 @@ def reproduce(tutorial: Tutorial, options: TutorialOptions, seeds: Sequence[int]
     """Train the chosen system, once for each seed (by default the options'), print the figures side by side, draw the first."""
     system = tutorial.as_written if options.as_written else tutorial.corrected
 
-    def data_of(seed: int) -> datasets.Split:
+    def load(seed: int) -> datasets.Split:
         return first(tutorial.data(seed), 120) if options.smoke else tutorial.data(seed)
 
-    data, seeds, run = data_of(options.seed), seeds or seeds_of(options), Run(tutorial.name, options)
+    data, seeds, run = load(options.seed), seeds or seeds_of(options), Run(tutorial.name, options)
     epochs = epochs_of(options, system)
-    trainings = train_seeds(run, system, data_of, seeds, epochs)
+    trainings = train_seeds(run, system, lambda seed: data if seed == options.seed else load(seed), seeds, epochs)
     which = "as the tutorial wrote it" if options.as_written else "corrected"
     whole = epochs == system.epochs
     rows = [
@@ -101,5 +101,4 @@ def finish(outcome: Outcome, options: TutorialOptions, **more: object) -> None:
         "seconds": [t.seconds for t in trainings],
         "last_epochs": [t.history[-1] for t in trainings],
     }
-    run.write("results", {**results, **more})
-    CONSOLE.print(f"pictures, metrics and configuration in {run.folder}", highlight=False, soft_wrap=True)
+    run.finish({**results, **more})

@@ -42,7 +42,8 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
         if n:
             axes.text(j, i, str(n), ha="center", va="center", fontsize=9, color="white" if share[i, j] > 0.5 else "black")
     axes.set(xlabel="predicted class", ylabel="true class", xticks=range(len(names)), yticks=range(len(names)), title="Confusion matrix")
-    axes.set_xticklabels(names, rotation=45 if max(map(len, names)) > 2 else 0, ha="right" if max(map(len, names)) > 2 else "center")
+    slanted = max(map(len, names)) > 2
+    axes.set_xticklabels(names, rotation=45 if slanted else 0, ha="right" if slanted else "center")
     axes.set_yticklabels(names)
     figure.colorbar(picture, ax=axes, label="share of the true class", fraction=0.046)
     return figure

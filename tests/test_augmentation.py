@@ -36,7 +36,7 @@ def test_a_key_is_a_result(augment):
 
 
 @each
-def test_whole_numbers_and_the_input_stay_what_they_were(augment):
+def test_the_dtype_and_the_input_stay_what_they_were(augment):
     before = np.asarray(IMAGES).copy()
     assert augment(KEY, IMAGES.astype("float16")).dtype == "float16"
     np.testing.assert_array_equal(IMAGES, before)

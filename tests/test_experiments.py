@@ -4,19 +4,21 @@ import json
 import re
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import funcnn as fn
-from experiments import simplecnn
+from experiments import filters, simplecnn
 from experiments.__main__ import NAMES, main
 from experiments.compare import multiply_adds
 from experiments.digits import SYSTEM, digits
 from experiments.harness import Options, Run, UserError
 from experiments.system import fingerprint, make_train
+from tests.test_idx import OFFICIAL
 
 pytestmark = pytest.mark.usefixtures("optax_promotes")
-OFFICIAL = Path(__file__).parents[2] / "shared" / "data"
 ALGORITHM_FILES = [
     path
     for path in (Path(fn.__file__).parent / "convolution").glob("*.py")
@@ -122,6 +124,14 @@ def test_the_stored_values_are_those_of_pytorch():
         np.testing.assert_allclose(value, gave[name], rtol=0, atol=1e-14)
     for name, value in simplecnn.problem().items():
         np.testing.assert_allclose(value, given[name], rtol=1e-6, atol=1e-6)
+
+
+def test_filters_that_are_left_as_drawn_do_not_move():
+    params, _ = fn.serial(*filters.LAYERS).init(jax.random.key(0), (28, 28, 1))
+    optimizer = filters.last_layer_only(10)
+    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
+    for layer, update in zip(filters.LAYERS, updates, strict=True):
+        assert all((leaf != 0).any() == (layer.name == "dense") for leaf in jax.tree.leaves(update))
 
 
 def test_multiply_adds_are_counted_by_hand():

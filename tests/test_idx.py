@@ -27,6 +27,10 @@ def file_of(folder, data, name="data.gz", compress=True):
     return path
 
 
+def test_the_files_of_these_tests_are_idx():
+    assert idx(np.zeros((1, 2), "uint8")) == bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0])
+
+
 def test_a_right_file_gives_its_array(tmp_path):
     images, labels = file_of(tmp_path, idx(IMAGES)), file_of(tmp_path, idx(LABELS), "labels.gz")
     for got, expected in zip(read_pair(images, str(labels)), (IMAGES, LABELS), strict=True):

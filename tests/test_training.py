@@ -219,7 +219,7 @@ import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 import jax, numpy as np, optax, funcnn as fn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from funcnn import augmentation, training
+from funcnn import training
 net = fn.serial(fn.conv(4, (3, 3)), fn.batch_norm(), fn.relu, fn.max_pool((2, 2)), fn.dropout(0.5), fn.flatten, fn.dense(3))
 x, labels = np.random.default_rng(0).standard_normal((8, 6, 6, 1)).astype("float32"), np.arange(8) % 3
 mesh = Mesh(np.array(jax.devices()), ("batch",))

@@ -35,7 +35,7 @@ def _backward(residuals, dy, geometry):
             return contract_rows(seen[..., None, :], dy, groups)  # (1, C / G, O)
         products = (seen[..., None] * dy.reshape(*seen.shape, dy.shape[-1] // groups)).reshape(-1, dy.shape[-1])  # (N * P * Q, O)
         ones = xp.ones((1, len(products)), products.dtype)
-        return (ones @ products)[None]  # sums twice as fast as .sum(0) where XLA compiles for a CPU
+        return (ones @ products)[None]  # a sum over rows, which XLA on a CPU does best as a product
 
     dw = xp.concatenate([part(k) for k in offsets(axes)])  # (KH * KW, C / G, O)
     return input_gradient(_forward, w, dy, geometry), dw.reshape(w.shape)

@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urljoin
 
 import pooch
 import requests
@@ -111,7 +112,7 @@ def _open(url: str) -> requests.Response:
             response.raise_for_status()
             return response
         response.close()
-        asked = requests.compat.urljoin(asked, response.headers["Location"])
+        asked = urljoin(asked, response.headers["Location"])
         if url.startswith("https:") and not asked.startswith("https:"):
             raise ValueError(f"expected https throughout, was sent on to {asked}")
     raise ValueError(f"expected at most {HOPS} redirects, got more")
