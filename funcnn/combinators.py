@@ -76,7 +76,7 @@ def serial(*layers: Layer) -> Layer:
             dparams = (dp, *dparams)
         return dparams, dy
 
-    return Layer("serial", init, forward, backward)
+    return Layer("serial", init, forward, backward, layers, in_series=True)
 
 
 def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum") -> Layer:
@@ -145,7 +145,7 @@ def _branches(name: str, layers: tuple[Layer, ...], merge: str) -> Layer:
         pairs = [layer.backward(r, d) for layer, r, d in zip(layers, inner, dys, strict=True)]
         return tuple(dp for dp, _ in pairs), reduce(add, (dx for _, dx in pairs))
 
-    return Layer(name, init, forward, backward)
+    return Layer(name, init, forward, backward, layers)
 
 
 def _fold_in(name: str, key: Array | None, i: int) -> Array | None:

@@ -1,56 +1,291 @@
-"""The table of agreement sees a gradient that is wrong by a factor of 1.0005, and calls right ones right."""
+"""The gradient checker: right gradients pass, what is wrong is found and named, and what cannot be checked is said."""
+
+import io
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import funcnn as fn
-from funcnn.checking import agreement
-from funcnn.checking.oracles import by_vjp, distinct, slope
+from funcnn.checking import GradientError, check_layer, check_pair, check_vjp
+from funcnn.checking.oracles import best_step, by_jax, complex_step, differences, directions, distinct, unit_step
+from funcnn.checking.patterns import describe
 
 LAYERS = (fn.conv(3, (3, 3)), fn.batch_norm(), fn.relu, fn.max_pool((2, 2)), fn.dropout(0.4), fn.flatten, fn.dense(3))
-KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
 
 
-def rows_of(layers):
-    params, state = fn.serial(*layers).init(KEY, (6, 6, 1))
-    return agreement(layers, params, state, jax.random.normal(KEY, (4, 6, 6, 1)).round(), key=KEY)
+def scaled(layer, factor=1.0005):
+    return layer._replace(backward=lambda r, dy: jax.tree.map(lambda a: factor * a, layer.backward(r, dy)))
 
 
-def test_right_gradients_agree():
-    rows = rows_of(LAYERS)
-    assert [(r.layer, r.leaf) for r in rows][:3] == [("0 conv", "b"), ("0 conv", "w"), ("0 conv", "x")]
-    assert len(rows) == 13
-    assert max(r.error for r in rows) <= 1e-14
-    assert max(r.ulps for r in rows) <= 64
-    assert max(r.difference_error for r in rows) <= 1e-6
+@pytest.fixture(scope="module")
+def right():
+    return check_layer(fn.serial(*LAYERS), (6, 6, 1))
 
 
-def test_combinators_and_zero_gradients_have_rows_too():
-    rows = rows_of((fn.residual(fn.conv(1, (3, 3)), fn.relu), fn.parallel(fn.identity), fn.relu))
-    assert [r.leaf for r in rows] == ["0.0.b", "0.0.w", "x", "x", "x"]
-    assert max(r.error for r in rows) <= 1e-14
-    dead = agreement((fn.relu,), ((),), ((),), np.full((2, 3), -9.0), key=KEY)
-    assert dead[0].error == dead[0].difference_error == 0
+def test_right_gradients_are_right_by_every_oracle(right):
+    assert right.ok
+    assert right.wrong == ()
+    right.raise_if_wrong()
+    by_oracle = {row.oracle for row in right.rows}
+    assert by_oracle == {"jax.vjp", "complex step", "differences", "unit step", "adjoint", "linear in dy", "jitted"}
+    assert [row.layer for row in right.rows if row.leaf == "x" and row.oracle == "jax.vjp" and "train" in row.case][:3] == ["4 dropout"] * 2 + [
+        "1 batch_norm"
+    ]
+    assert max(row.relative for row in right.rows if row.oracle in ("jax.vjp", "complex step", "unit step", "linear in dy")) <= 1e-13
+    assert max(row.relative for row in right.rows if row.oracle == "differences" and not row.kinks and row.layer) <= 1e-8
+    assert all(0 < row.tolerance < 1e-10 for row in right.rows if row.oracle in ("jax.vjp", "linear in dy"))
+
+
+def test_modes_ties_and_kinks_are_checked_where_there_are_any(right):
+    cases = {layer: {row.case for row in right.rows if row.layer == layer} for layer in ("1 batch_norm", "2 relu", "3 max_pool", "4 dropout")}
+    both = {"train", "train, ties", "eval", "eval, ties"}
+    assert cases == {"1 batch_norm": both, "4 dropout": both, "2 relu": {"", "ties"}, "3 max_pool": {"", "ties"}}
+    kinks = {(row.layer, row.case) for row in right.rows if row.kinks and row.layer}
+    assert kinks == {("2 relu", "ties"), ("3 max_pool", "ties")}
 
 
 @pytest.mark.parametrize("i", range(len(LAYERS)), ids=[layer.name for layer in LAYERS])
-def test_a_gradient_wrong_by_a_factor_is_seen_where_it_is(i):
-    wrong = LAYERS[i]._replace(backward=lambda r, dy: jax.tree.map(lambda a: 1.0005 * a, LAYERS[i].backward(r, dy)))
-    for row in rows_of((*LAYERS[:i], wrong, *LAYERS[i + 1 :])):
-        seen = row.error > 1e-4 and row.ulps > 1e6 and row.difference_error > 1e-4
-        assert seen == row.layer.startswith(f"{i} ")
+def test_the_first_wrong_layer_is_named(i):
+    """Everything before it in the network gets a wrong cotangent, too; yet only that layer is to blame."""
+    report = check_layer(fn.serial(*LAYERS[:i], scaled(LAYERS[i]), *LAYERS[i + 1 :]), (6, 6, 1))
+    assert not report.ok
+    assert {row.layer for row in report.wrong} == {report.first_wrong} == {f"{i} {LAYERS[i].name}"}
+    assert all("a constant factor 1.0005" in row.words for row in report.wrong)
+
+
+def test_a_wrong_layer_deep_inside_has_its_path():
+    inner = fn.residual(fn.conv(1, (3, 3)), scaled(fn.relu, 2.0))
+    report = check_layer(fn.serial(fn.conv(1, (3, 3)), inner), (4, 4, 1))
+    assert report.first_wrong == "1 residual / 0 serial / 1 relu"
+
+
+def test_a_wrong_combinator_of_right_layers_is_itself_to_blame():
+    net = fn.serial(fn.dense(3), fn.relu)
+    report = check_layer(scaled(net), (4,))
+    assert report.first_wrong == ""
+    assert {row.layer for row in report.wrong} == {""}
+
+
+def test_the_report_is_printed_plainly_and_by_rich(right):
+    from rich.console import Console
+
+    text = str(right)
+    assert text.splitlines()[0] == "serial: right"
+    assert "3 max_pool x ties" in text
+    assert "kinks" in text
+    wrong = check_layer(scaled(fn.dense(2), -1.0), (3,))
+    with pytest.raises(GradientError, match=r"dense: WRONG[\s\S]*dw by jax.vjp: off by .* at \[\d, \d\]: got .*a constant factor -1; the sign"):
+        wrong.raise_if_wrong()
+    console = Console(record=True, width=200, file=io.StringIO())
+    console.print(wrong)
+    assert "dense: WRONG" in (shown := console.export_text())
+    assert "the sign is wrong" in shown
+
+
+def test_checking_changes_no_setting_and_is_reproducible():
+    before = jax.config.jax_enable_x64
+    first, second = (check_layer(fn.dense(2), (3,), seed=3) for _ in range(2))
+    assert first == second
+    assert jax.config.jax_enable_x64 == before
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_the_jitted_passes_are_compared_in_the_dtype_that_is_asked_for(dtype):
+    report = check_layer(fn.serial(fn.dense(4), fn.relu), (5,), dtype=dtype)
+    report.raise_if_wrong()
+    error = max(row.relative for row in report.rows if row.oracle == "jitted")
+    assert error <= 1e-13 if dtype == "float64" else 1e-4 < error < 0.1
+
+
+def test_what_is_wrong_only_in_low_precision_is_found():
+    def forward(params, state, x, **options):
+        return 2 * x, state, (x[:0],)
+
+    layer = fn.Layer("double", lambda key, shape: ((), ()), forward, lambda r, dy: ((), dy * (2 if dy.dtype == "float64" else 2.01)))
+    (row,) = check_layer(layer, (3,)).wrong
+    assert row.oracle == "jitted"
+    assert "a constant factor 1.005" in row.words
+
+
+# Pairs and functions from outside
+
+
+def forward_of_softplus(x, scale):
+    xp = np if isinstance(x, np.ndarray) else jnp
+    e = xp.exp(x)
+    return scale * xp.log(1 + e), (e, scale)
+
+
+def backward_of_softplus(residuals, dy):
+    e, scale = residuals
+    xp = np if isinstance(e, np.ndarray) else jnp
+    return dy * scale * e / (1 + e), (dy * xp.log(1 + e)).sum().reshape(1, 1)
+
+
+X, SCALE = RNG.standard_normal((3, 4)), np.asarray([[2.0]])
+
+
+def test_a_pair_is_checked():
+    report = check_pair(forward_of_softplus, backward_of_softplus, X, SCALE)
+    report.raise_if_wrong()
+    assert {row.leaf for row in report.rows} == {"args[0]", "args[1]", "dy"}
+    wrong = check_pair(forward_of_softplus, lambda r, dy: (backward_of_softplus(r, dy)[0].T.reshape(3, 4), backward_of_softplus(r, dy)[1]), X, SCALE)
+    assert [row.leaf for row in wrong.wrong] == ["args[0]"]
+
+
+def test_a_pair_of_plain_numpy_is_compared_with_differences():
+    def forward(x):
+        y = np.zeros_like(x)
+        y[:] = x**3  # in place: no function for JAX
+        return y, x
+
+    report = check_pair(forward, lambda x, dy: (3 * x**2 * dy,), X)
+    report.raise_if_wrong()
+    assert any("cannot be traced" in why for why in report.skipped)
+    (row,) = check_pair(forward, lambda x, dy: (3 * x**2 * dy + (x == x[1, 2]) * 1e-6,), X).wrong
+    assert row.index == (1, 2)
+    assert "one entry: only axis 0 1, axis 1 2" in row.words
+
+
+def test_whole_numbers_are_no_variables():
+    def forward(logits, labels):
+        loss, dlogits = fn.softmax_cross_entropy(logits, labels)
+        return loss, dlogits
+
+    labels = np.asarray([0, 3, 1])
+    check_pair(forward, lambda dlogits, dy: (dy * dlogits, None), X, labels).raise_if_wrong()
+    assert not check_pair(forward, lambda dlogits, dy: (dlogits * 3 * dy, None), X, labels).ok
+
+
+def test_a_custom_vjp_is_compared_with_the_function_that_it_wraps_and_one_inside_with_differences():
+    def make(sign):
+        cube = jax.custom_vjp(lambda x: x**3)
+        cube.defvjp(lambda x: (x**3, x), lambda x, dy: (sign * 3 * x**2 * dy,))
+        return cube
+
+    check_vjp(make(1), X).raise_if_wrong()
+    (row,) = check_vjp(make(-1), X).wrong
+    assert (row.oracle, row.words) == ("jax.vjp", "a constant factor -1; the sign is wrong")
+    report = check_vjp(lambda x: jnp.sin(make(1)(x)), X)
+    report.raise_if_wrong()
+    assert any("hide a custom gradient" in why for why in report.skipped)
+    (row,) = check_vjp(lambda x: jnp.sin(make(-1)(x)), X).wrong
+    assert row.oracle in ("complex step", "differences")
+
+
+def test_a_kink_is_told_apart_from_an_error():
+    """|x| at 0: any slope in [-1, 1] is a subgradient, as long as it is the one of jax.grad; 1.5 is wrong by every oracle."""
+    at = np.asarray([0.0, 1.0, -2.0])
+
+    def check(slope_at_0):
+        return check_pair(
+            lambda x: (abs(x), x), lambda x, dy: (dy * np.sign(x) + dy * np.where(x == 0, slope_at_0, 0.0),), at
+        )
+
+    sign_of_jax = float(jax.grad(abs)(0.0))
+    right = check(sign_of_jax)
+    right.raise_if_wrong()
+    assert next(row.kinks for row in right.rows if row.oracle == "differences") == 1
+    other = check(0.25)
+    assert {row.oracle for row in other.rows if not row.ok} >= {"jax.vjp"}
+    assert all(row.ok for row in other.rows if row.oracle == "differences")
+    assert not all(row.ok for row in check(1.5).rows if row.oracle == "differences")
+
+
+# What cannot be checked
+
+
+def cube(x):
+    return x**3, x
+
+
+def cube_back(x, dy):
+    return (3 * x**2 * dy,)
+
+
+def noisy(x):
+    return x + np.random.default_rng().standard_normal(), x  # noqa: NPY002
+
+
+BROKEN = {
+    "not reproducible": (noisy, cube_back, "expected forward to be reproducible"),
+    "residuals that are no arrays": (lambda x: (x**3, (x, "x", 3)), lambda r, dy: cube_back(r[0], dy), "expected residuals of arrays only, got int, str"),
+    "outputs that are no arrays": (lambda x: (float(x.sum()), x), cube_back, "expected forward to return floating-point arrays"),
+    "another tree": (cube, lambda x, dy: {"x": dy}, "expected backward to return a tree like the arguments"),
+    "no tuple": (cube, lambda x, dy: 3 * x**2 * dy, "expected backward to return a tree like the arguments"),
+    "another shape": (cube, lambda x, dy: (dy.sum(0),), r"expected dargs\[0\] to be float64 \(3, 4\).*got float64 \(4,\)"),
+    "another dtype": (cube, lambda x, dy: ((3 * x**2 * dy).astype("float32"),), r"got float32 \(3, 4\)"),
+    "a NaN forward": (lambda x: (x / 0 * 0, x), cube_back, "expected finite outputs, got 12 NaNs"),
+    "a NaN backward": (cube, lambda x, dy: (dy * np.nan,), "entries are not finite"),
+    "an error inside backward": (cube, lambda x, dy: (dy[:, :99].reshape(5, 5),), r"expected backward\(residuals, dy\) to run, got "),
+    "random in backward": (cube, lambda x, dy: (3 * x**2 * dy * np.random.default_rng().random(),), "expected backward to be reproducible"),  # noqa: NPY002
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
+def test_what_cannot_be_compared_never_passes(broken):
+    forward, backward, words = broken
+    with np.errstate(all="ignore"):
+        report = check_pair(forward, backward, X)
+    assert not report.ok
+    with pytest.raises(GradientError, match=words):
+        report.raise_if_wrong()
+
+
+def test_backward_that_cannot_be_jitted_is_wrong_for_a_layer():
+    layer = fn.relu._replace(backward=lambda y, dy: ((), np.where(np.asarray(y) <= 0, 0, np.asarray(dy))))
+    with pytest.raises(GradientError, match="expected backward to run under jit"):
+        check_layer(layer, (3,)).raise_if_wrong()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: check_layer(fn.dense, (3,)), "check_layer: expected a layer, got function"),
+        (lambda: check_layer(fn.dense(2), 3), "check_layer: expected in_shape"),
+        (lambda: check_layer(fn.dense(2), (3,), batch_size=0), "check_layer: expected batch_size"),
+        (lambda: check_layer(fn.dense(2), (3,), dtype="float8"), "expected dtype"),
+        (lambda: check_pair(3, cube_back, X), "check_pair: expected a function, got int"),
+        (lambda: check_pair(cube, cube_back, 1.0), "check_pair: expected arguments of NumPy or JAX arrays, got float"),
+        (lambda: check_pair(cube, cube_back, np.arange(3)), "expected an argument of floating-point numbers"),
+        (lambda: check_vjp(jnp.sin, X * 1j), "expected real arguments"),
+    ],
+)
+def test_bad_calls_are_refused(call, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        call()
+
+
+# Oracles and patterns
 
 
 def test_the_oracles_are_right_where_the_derivative_is_known():
-    """d<x^3, dy> = 3 x^2 dy, in float64 whatever the global setting, which stays as it is."""
-    rng = np.random.default_rng(0)
-    x, v, dy = rng.standard_normal((3, 5))
-    gradient = by_vjp(lambda x: x**3, x, dy)
+    """d<x^3, dy> = 3 x^2 dy, in float64 whatever the global setting."""
+    x, v, dy = RNG.standard_normal((3, 5))
+    (gradient,), dots = by_jax(lambda args, context: (args**3, ()), x, (), dy, [v])
     assert gradient.dtype == "float64"
-    assert not jax.config.jax_enable_x64
     np.testing.assert_allclose(gradient, 3 * x**2 * dy, rtol=1e-14)
-    np.testing.assert_allclose(slope(lambda x: x**3, x, v, dy, step=1e-4), (3 * x**2 * dy * v).sum(), rtol=1e-10)
+    np.testing.assert_allclose(dots, 3 * x**2 * v, rtol=1e-14)
+    slope = (3 * x**2 * dy * v).sum()
+    cubes = lambda x: x**3
+    np.testing.assert_allclose(complex_step(cubes, x, v, dy, 1e-15).value, slope, rtol=1e-14)
+    found = differences(cubes, x, v, dy, 1e-15, best_step(cubes, x, v, dy, 1e-15))
+    assert abs(found.value - slope) <= found.tolerance <= 1e-5
+    assert not found.kink
+    assert unit_step(cubes, x, v, dy, 1e-15) is None
+    np.testing.assert_allclose(unit_step(lambda x: 3 * x - 1, x, v, dy, 1e-15).value, 3 * (dy * v).sum(), rtol=1e-14)
+
+
+def test_directions_cover_every_entry():
+    np.testing.assert_array_equal(directions(5, RNG), np.eye(5))
+    vs = directions(1000, RNG)
+    assert vs.shape == (16, 1000)
+    assert (vs[:4] != 0).all()
+    assert (np.abs(vs[4:8]).sum(0) == 1).all()
+    assert (np.abs(vs[8:]).sum(1) == 1).all()
 
 
 def test_distinct_keeps_the_order_and_leaves_no_ties_and_no_zero():
@@ -61,3 +296,39 @@ def test_distinct_keeps_the_order_and_leaves_no_ties_and_no_zero():
         assert (np.diff(np.sort(moved.ravel())) > 0.99 * spacing).all()
         assert np.abs(moved).min() > 0.49 * spacing
         assert (np.diff(x.ravel()[np.argsort(moved.ravel())]) >= 0).all()
+
+
+G = RNG.standard_normal((4, 5, 6, 3))
+AXES = ("example", "row", "column", "channel")
+PATTERNS = {
+    "0 throughout": lambda g: 0 * g,
+    "a constant factor 3": lambda g: 3 * g,
+    "a constant factor 0.25; that is 1 / N": lambda g: g / 4,
+    "flipped along row and column": lambda g: g[:, ::-1, ::-1],
+    "rotated by 2 along channel": lambda g: np.roll(g, 2, 3),
+    "shifted by 1 along row": lambda g: np.pad(g, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :5],
+    "only the last column (the border, 5)": lambda g: g * (np.arange(6) < 5)[:, None],
+    "only rows with index % 2 in [1] (a stride phase); there a constant factor 2": lambda g: g * np.asarray([1, 2, 1, 2, 1])[:, None, None],
+    "one entry: only example 2, row 1, column 3, channel 1": lambda g: g + (g == g[2, 1, 3, 1]),
+    "only example 1, channel 1; there 0 throughout": lambda g: np.where(np.multiply.outer(np.arange(4) == 1, np.arange(3) == 1)[:, None, None], 0, g),
+    "off by a constant per channel": lambda g: g + np.asarray([1.0, -2.0, 0.5]),
+    "off by -2 times x": lambda g: g - 2 * np.sin(G),
+    "off by a multiple of x per channel": lambda g: g + np.sin(G) * np.asarray([1.0, -2.0, 0.5]),
+    "rounded, as through bfloat16": lambda g: np.asarray(jnp.asarray(g, "bfloat16").astype("float32")).astype("float64"),
+    "360 of 360 entries are not finite": lambda g: g * np.nan,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", PATTERNS)
+def test_patterns_have_names(words):
+    assert words in describe(PATTERNS[words](G), G, 1e-12, AXES, {"N": 4}, {"x": np.sin(G)})
+
+
+def test_no_pattern_is_invented():
+    assert describe(RNG.standard_normal(G.shape), G, 1e-12, AXES, {"N": 4}, {"x": np.sin(G)}) == ""
+
+
+def test_a_mask_has_a_name():
+    masked = np.where(RNG.random(G.shape) < 0.5, G, 0)
+    assert "a mask is missing" in describe(G, masked, 1e-12, AXES, {}, {})
+    assert "a mask stops too much" in describe(masked, G, 1e-12, AXES, {}, {})

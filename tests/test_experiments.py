@@ -235,7 +235,8 @@ def test_digits_reach_what_is_claimed(tmp_path):
     assert main(["digits", "--out", str(tmp_path / "run")]) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["test_accuracy"] >= 0.98
-    assert all(row["error"] <= 1e-12 and row["difference_error"] <= 1e-6 for row in results["agreement"])
+    assert len(results["gradients"]) > 100
+    assert all(row["error"] <= row["tolerance"] for row in results["gradients"])
 
 
 @pytest.mark.slow

@@ -1,0 +1,263 @@
+"""One pair `forward`, `backward` at one point against every oracle."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnn.arrays import PyTree, to_numpy
+from funcnn.checking.contract import backward_breaks, forward_breaks
+from funcnn.checking.oracles import Slope, best_step, by_jax, complex_step, differences, directions, flat, rounding, unit_step
+from funcnn.checking.patterns import describe
+from funcnn.checking.point import Found, Point, array_row, differentiable, differentiated, inexact, normal_like
+from funcnn.checking.report import Row
+
+Result = tuple[list[Row], list[str]]
+"""Rows, and why an oracle did not apply."""
+
+
+def compare(point: Point, rng: np.random.Generator) -> Result:
+    """The rows of one point, and why which oracle did not apply."""
+    with jax.enable_x64(True), np.errstate(all="ignore"):
+        y, residuals = point.forward(point.args, point.context)
+        words = forward_breaks(point, y, residuals)
+        if words:
+            return [point.broken(words)], []
+        dy = normal_like(to_numpy(y), rng)
+        try:
+            manual = point.backward(residuals, dy)
+            words = backward_breaks(point, manual, residuals, dy, rng)
+        except Exception as error:  # whatever the code under test raises
+            words = f"expected backward(residuals, dy) to run, got {type(error).__name__}: {error}"
+        if words:
+            return [point.broken(words)], []
+        gradient = differentiable(to_numpy(manual), point.args)
+        length = max([1, flat(y).size, *(g.size for g in gradient)])
+        size = max([float(abs(flat(dy)).max(initial=0)), *(float(abs(g).max(initial=0)) for g in gradient)])
+        found = Found(dy, gradient, rounding(flat(y).dtype, length), size)
+        rows, skipped = [], []
+        for oracle in (_against_jax, _against_slopes, _linear, _against_jitted):
+            some, why = oracle(point, found, rng)
+            rows, skipped = rows + some, skipped + why
+        return rows, skipped
+
+
+def _against_jax(point: Point, found: Found, rng: np.random.Generator) -> Result:
+    """Every entry by `jax.vjp`; and <J v, dy> = <v, backward(dy)> for one random v over all arguments by `jax.jvp`."""
+    if point.plain is None:
+        return [], [f"jax.vjp, adjoint: {point.why}"]
+    v, rows = [rng.standard_normal(g.shape) for g in found.gradient], []
+    try:
+        expected, dots = by_jax(point.plain, point.args, point.context, found.dy, v)
+    except Exception as error:
+        return [], [f"jax.vjp, adjoint: forward cannot be traced ({_first_line(error)})"]
+    tolerance = found.relative * max([found.scale, *(float(abs(e).max(initial=0)) for e in expected)])
+    for (name, axes), got, right in zip(differentiated(point), found.gradient, expected, strict=True):
+        row = array_row(point, name, "jax.vjp", got, right, tolerance, found)
+        rows.append(row if row.ok else row._replace(words=_explain(point, found, name, axes, got, right, tolerance)))
+    if not point.ties:
+        left, right = float(flat(dots) @ flat(found.dy)), sum(float((a * g).sum()) for a, g in zip(v, found.gradient, strict=True))
+        size = sum(float(np.linalg.norm(a) * np.linalg.norm(g)) for a, g in zip(v, found.gradient, strict=True))
+        size += float(np.linalg.norm(flat(dots)) * np.linalg.norm(flat(found.dy)))
+        row = point.row(
+            "dy", "adjoint", entries=1, error=abs(left - right), relative=abs(left - right) / (size or 1), got=right, expected=left
+        )
+        rows.append(row._replace(tolerance=found.relative * size))
+    return rows, []
+
+
+def _explain(point: Point, found: Found, name: str, axes, got: np.ndarray, right: np.ndarray, tolerance: float) -> str:
+    """The pattern of a wrong gradient; where there is none, what would have to be otherwise for it to be right."""
+    arrays = {n: np.asarray(a) for n, a in zip(point.leaves, jax.tree.leaves(point.args), strict=True) if inexact(a)}
+    single = {"dy": flat(found.dy).reshape(jax.tree.leaves(found.dy)[0].shape)} if len(jax.tree.leaves(found.dy)) == 1 else {}
+    batch = next((a.shape[0] for n, a in arrays.items() if n == "x"), 1)
+    words = describe(got, right, tolerance, axes, {"N": batch, "the number of entries": right.size}, arrays | single)
+    return words or _as_if(point, found, name, got, tolerance)
+
+
+def _as_if(point: Point, found: Found, name: str, got: np.ndarray, tolerance: float) -> str:
+    """Whether the gradient is right for an argument that is flipped, transposed or shifted."""
+    which = [n for n, _ in differentiated(point)].index(name)
+    leaves, tree = jax.tree.flatten(point.args)
+    for i, other in enumerate(point.leaves):
+        changes = _changes(leaves[i], first=1 if other == "x" else 0) if inexact(leaves[i]) else ()
+        for how, changed in changes:
+            if changed.shape != leaves[i].shape:
+                continue
+            args = jax.tree.unflatten(tree, [*leaves[:i], np.ascontiguousarray(changed), *leaves[i + 1 :]])
+            pulled = by_jax(point.plain, args, point.context, found.dy, [np.zeros(g.shape) for g in found.gradient])[0][which]
+            if abs(pulled - got).max() <= tolerance:
+                return f"right if {other} were {how}"
+    return ""
+
+
+def _changes(a: np.ndarray, first: int) -> Iterator[tuple[str, np.ndarray]]:
+    """What an array may have been taken for; its axes in space are those from `first` to the last but one, or but two."""
+    space = tuple(range(first, a.ndim - 2 + first))
+    if space:
+        yield "flipped in space", np.flip(a, space)
+    if len(space) > 1:
+        yield "transposed in space", a.swapaxes(*space[:2])
+    if a.ndim > 1 and not first:
+        yield "transposed" + (" in its channels" if space else ""), a.swapaxes(-1, -2)
+    for by, axes in product((1, -1, 2, -2), ((i,) for i in space) if len(space) < 2 else (*((i,) for i in space), space)):
+        if all(a.shape[i] > abs(by) for i in axes):
+            kept = np.pad(a, [(max(by, 0), max(-by, 0)) if i in axes else (0, 0) for i in range(a.ndim)])
+            kept = kept[tuple(slice(max(-by, 0), max(-by, 0) + a.shape[i]) if i in axes else slice(None) for i in range(a.ndim))]
+            yield f"shifted by {by} in space", kept
+
+
+def _against_slopes(point: Point, found: Found, rng: np.random.Generator) -> Result:
+    """Along random directions and single entries, in NumPy (or whatever `forward` computes in)."""
+    leaves, tree = jax.tree.flatten(point.args)
+    dy, rows, skipped, used = flat(found.dy), [], [], iter(found.gradient)
+    for i, name in enumerate(point.leaves):
+        if not inexact(leaves[i]):
+            continue
+        x, gradient = leaves[i], next(used)
+        if not x.size:
+            continue
+
+        def outputs(value: np.ndarray, i: int = i) -> np.ndarray:
+            return flat(point.forward(jax.tree.unflatten(tree, [*leaves[:i], value, *leaves[i + 1 :]]), point.context)[0])
+
+        vs = [v.reshape(x.shape) for v in directions(x.size, rng, whole=4 * point.few, few=point.few)]
+        along = np.asarray([float((v * gradient).sum()) for v in vs])
+        relative = found.relative
+        oracle, slopes = _slopes(outputs, x, vs, dy, relative)
+        rows.append(_slope_row(point, name, oracle, x, vs, along, slopes, found))
+        if point.ties:
+            continue
+        exact, why = _exact(outputs, x, vs, dy, relative, slopes)
+        if exact:
+            rows.append(_slope_row(point, name, "complex step", x, vs, along, exact, found))
+        else:
+            skipped.append(f"complex step: {why}")
+    return rows, list(dict.fromkeys(skipped))
+
+
+def _slopes(outputs, x, vs, dy, relative) -> tuple[str, list[Slope]]:
+    """By unit steps where the function is linear in this argument, else by five-point differences."""
+    linear = [unit_step(outputs, x, v, dy, relative) for v in vs[:1]]
+    if linear[0]:
+        linear += [unit_step(outputs, x, v, dy, relative) for v in vs[1:]]
+    if all(linear):
+        return "unit step", [s for s in linear if s]
+    step = best_step(outputs, x, vs[0], dy, relative)
+    slopes = [differences(outputs, x, v, dy, relative, step) for v in vs]
+    size = max(abs(s.value) for s in slopes)
+    for i, s in enumerate(slopes):
+        if s.tolerance > 1e-5 * size and not s.kink:  # a kink nearby, which smaller steps may not reach
+            slopes[i] = min(s, differences(outputs, x, vs[i], dy, relative, step / 100), key=lambda s: s.tolerance)
+    return "differences", slopes
+
+
+def _exact(outputs, x, vs, dy, relative, slopes: list[Slope]) -> tuple[list[Slope], str]:
+    """By the complex step, or why it does not apply."""
+    try:
+        exact = [complex_step(outputs, x, v, dy, relative) for v in vs]
+    except Exception as error:
+        return [], f"forward does not take complex numbers ({_first_line(error)})"
+    for a, b in zip(exact, slopes, strict=True):
+        if not b.kink and not abs(a.value - b.value) <= a.tolerance + b.tolerance:
+            return [], "forward is not analytic: the complex step and differences differ"
+    return exact, ""
+
+
+def _slope_row(point: Point, name: str, oracle: str, x, vs, along: np.ndarray, slopes: list[Slope], found: Found) -> Row:
+    """The direction whose error is largest, in units of what it allows; a single entry where one is wrong."""
+    values, allowed = np.asarray([s.value for s in slopes]), np.asarray([s.tolerance for s in slopes])
+    allowed = allowed + found.relative * np.asarray([np.linalg.norm(v) for v in vs]) * found.scale
+    error = abs(along - values)
+    error = np.where(np.isfinite(error), error, np.finfo("float64").max)
+    single = np.asarray([np.count_nonzero(v) == 1 for v in vs])
+    k = int((error / allowed * (1 + single * ((error > allowed) * 1e300))).argmax())
+    largest = float(abs(values).max())
+    largest = largest if largest > allowed[k] else found.scale or 1.0
+    row = point.row(
+        name, oracle, entries=len(vs), error=float(error[k]), relative=float(error[k]) / largest, ulps=float(error[k] / np.spacing(largest)),
+        tolerance=float(allowed[k]), kinks=sum(s.kink for s in slopes), got=float(along[k]), expected=float(values[k]),
+        index=tuple(np.argwhere(vs[k])[0]) if single[k] else (),
+    )  # fmt: skip
+    if not row.ok and single.all():
+        got, right = along.reshape(x.shape), values.reshape(x.shape)
+        row = row._replace(words=describe(got, right, float(allowed.max()), point.leaves[name], {}, {}))
+    if slopes[k].kink and not row.ok:
+        row = row._replace(words="; ".join(filter(None, (row.words, "at a kink, and outside of the slopes on its two sides"))))
+    return row
+
+
+def _linear(point: Point, found: Found, rng: np.random.Generator) -> Result:
+    """backward(a dy + b du) = a backward(dy) + b backward(du)."""
+    a, b = rng.uniform(0.5, 2.0), -rng.uniform(0.5, 2.0)
+    residuals = point.forward(point.args, point.context)[1]
+    du = normal_like(found.dy, rng)
+    mixed = jax.tree.map(lambda d, u: (a * d + b * u).astype(d.dtype), found.dy, du)
+    other, both = (differentiable(to_numpy(point.backward(residuals, d)), point.args) for d in (du, mixed))
+    rows = []
+    size = found.relative * max([found.scale, *(float(abs(g).max(initial=0)) for g in (*other, *both))])
+    for (name, _), g, u, m in zip(differentiated(point), found.gradient, other, both, strict=True):
+        row = array_row(point, name, "linear in dy", m, a * g + b * u, size, found)
+        rows.append(row if row.ok else row._replace(words="backward is not linear in dy: something depends on the cotangent that must not"))
+    return rows, []
+
+
+@partial(jax.jit, static_argnums=0)
+def _jitted(function: Callable, *args: PyTree) -> PyTree:
+    return function(*args)
+
+
+def _against_jitted(point: Point, found: Found, rng: np.random.Generator) -> Result:
+    """Both passes jitted apart in a lower precision, against themselves in float64.
+
+    What the same rounding of the arguments changes in float64, near a kink for instance, is allowed too.
+    """
+    if point.ties:
+        return [], []
+    oracle, low = "jitted", lambda tree: jax.tree.map(lambda a: jnp.asarray(a, point.dtype if inexact(a) else None), tree)
+    with jax.enable_x64(point.dtype == "float64"):
+        args, context, dy = low(point.args), low(point.context), low(found.dy)
+        try:
+            _, residuals = _jitted(point.forward, args, context)
+        except Exception as error:
+            return [], [f"jitted: forward cannot be traced ({_first_line(error)})"]
+        try:
+            raw = _jitted(point.backward, residuals, dy)
+        except Exception as error:
+            words = f"expected backward to run under jit, got {_first_line(error)}"
+            return ([point.broken(words)], []) if point.jit else ([], [f"jitted: {words}"])
+    got = differentiable(to_numpy(raw, "float64"), point.args)
+    wrong = [
+        (n, g.dtype) for (n, _), g in zip(differentiated(point), differentiable(raw, point.args), strict=True) if g.dtype != point.dtype
+    ]
+    if wrong:
+        return [point.broken(f"expected d{wrong[0][0]} in {point.dtype}, as the arguments are, got {wrong[0][1]}")], []
+    back = to_numpy((args, context, dy), "float64")
+
+    def gradient(args):
+        return differentiable(to_numpy(point.backward(point.forward(args, back[1])[1], back[2])), point.args)
+
+    expected, moved = gradient(back[0]), [np.zeros(g.shape) for g in got]
+    eps = float(jnp.finfo(point.dtype).eps)
+    for _ in range(3):
+        near = jax.tree.map(lambda a: a * (1 + 2 * eps * rng.choice([-1.0, 1.0], a.shape)) if inexact(a) else a, back[0])
+        moved = [np.maximum(m, abs(n - e)) for m, n, e in zip(moved, gradient(near), expected, strict=True)]
+    length = max([1, flat(dy).size, *(g.size for g in got)])
+    size = rounding(point.dtype, length) * max([found.scale, *(float(abs(e).max(initial=0)) for e in expected)])
+    rows = []
+    for (name, axes), g, e, m in zip(differentiated(point), got, expected, moved, strict=True):
+        tolerance = size + 4 * float(m.max(initial=0))
+        row = array_row(point, name, oracle, g, e, tolerance, found)
+        rows.append(
+            row
+            if row.ok
+            else row._replace(words=describe(g, e, tolerance, axes, {}, {}) or f"jitted in {point.dtype} it is not what it is in float64")
+        )
+    return rows, []
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:160] if str(error).strip() else ''}"
