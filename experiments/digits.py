@@ -78,8 +78,8 @@ def show(report: Report) -> None:
         for (layer, leaf), e in worst.items()
     )
     table(
-        f"Hand-written gradients, layer by layer as the backward pass goes: {'all right' if report.ok else 'WRONG'}. Largest error by each oracle,\n"
-        "relative to the largest entry; float64, but for `jitted`. A ULP is the spacing of float64 numbers at that entry",
+        f"Hand-written gradients, layer by layer as the backward pass goes: {'all right' if report.ok else 'WRONG'}. Largest error by\n"
+        "each oracle, relative to the largest entry; float64 but for the last. A ULP is the spacing of float64 numbers there",
         ("layer", "of", *COLUMNS, "ULPs"), shown, text_columns=2,
     )  # fmt: skip
     for row in report.wrong:

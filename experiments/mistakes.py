@@ -10,7 +10,8 @@ from jax.nn.initializers import Initializer, normal
 
 import funcnn as fn
 from funcnn.arrays import Array, namespace
-from funcnn.convolution.geometry import offsets, overlap_add, tap, window
+from funcnn.checking.mutants import max_pool_all_ties as max_pool_all_ties
+from funcnn.checking.mutants import relu_unmasked as relu_unmasked
 
 
 def position_bias(b_init: Initializer = normal(1.0)) -> fn.Layer:
@@ -27,38 +28,6 @@ def position_bias(b_init: Initializer = normal(1.0)) -> fn.Layer:
         return {"b": dy.sum(0)}, dy
 
     return fn.stateless("position_bias", forward, backward, init)
-
-
-def _unmasked_forward(params, x):
-    return namespace(x).where(x > 0, x, 0), ()
-
-
-def _unmasked_backward(residuals, dy):
-    return (), dy
-
-
-relu_unmasked = fn.stateless("relu_unmasked", _unmasked_forward, _unmasked_backward)
-"""ReLU inside the convolution whose mask the backward pass forgot (T4). Wrong: dx = dy, also where x <= 0."""
-
-
-def max_pool_all_ties(window_size: tuple[int, ...], *, stride: int | None = None) -> fn.Layer:
-    """Max pooling whose backward gives the whole gradient to EVERY entry that ties for the maximum (T3, T4).
-
-    Wrong where two entries of a window are equal, as the zeros behind a ReLU are: the parts must sum to dy.
-    """
-    options = window("max_pool_all_ties", window_size, window_size if stride is None else stride, "VALID")
-
-    def forward(params, x):
-        axes = options.over(x.shape[1:-1]).axes
-        y = namespace(x).stack([tap(x, axes, k) for k in offsets(axes)]).max(0)  # (N, P, Q, C)
-        return y, (x, y)
-
-    def backward(residuals, dy):
-        x, y = residuals
-        axes, xp = options.over(x.shape[1:-1]).axes, namespace(x, dy)
-        return (), overlap_add(lambda k: xp.where(tap(x, axes, k) == y, dy, 0), axes)
-
-    return fn.stateless("max_pool_all_ties", forward, backward)
 
 
 def cross_entropy_over_classes(logits: Array, labels: Array) -> tuple[Array, Array]:

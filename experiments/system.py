@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 import funcnn as fn
 from experiments.harness import Run, SeedsOptions, TrainingOptions, progress
-from funcnn import datasets, figures, training
+from funcnn import checking, datasets, figures, training
 from funcnn.arrays import Array
 
 Row = dict[str, float]
@@ -27,6 +27,7 @@ class System(NamedTuple):
         optimizer: `steps -> optimizer`, as schedules depend on the number of steps.
         batch_size, shuffle, augment, loss: as in `training.make_epoch`.
         epochs: by default.
+        monitor: after how many steps both gradients are compared (`funcnn.checking.monitor`); never where it is None.
     """
 
     layers: tuple[fn.Layer, ...]
@@ -36,6 +37,7 @@ class System(NamedTuple):
     shuffle: bool = True
     augment: training.Augment | None = None
     loss: training.Loss = fn.softmax_cross_entropy
+    monitor: int | None = None
 
     @property
     def net(self) -> fn.Layer:
@@ -43,11 +45,12 @@ class System(NamedTuple):
 
 
 class Training(NamedTuple):
-    """What came out of one training; the first epoch of the first one compiles."""
+    """What came out of one training; the first epoch of the first one compiles. `checks` are the monitor's."""
 
     ts: training.TrainState
     history: list[Row]
     epoch_seconds: list[float]
+    checks: list[dict[str, Any]]
 
     @property
     def seconds(self) -> float:
@@ -95,6 +98,7 @@ def compile_epoch(
     epoch = training.make_epoch(
         net, optimizer, batch_size=system.batch_size, last_batch="drop", shuffle=system.shuffle, augment=system.augment,
         loss=system.loss, gradients=gradients,
+        monitor=checking.monitor(net, every=system.monitor, loss=system.loss) if system.monitor else None,
     )  # fmt: skip
     return net, optimizer, epoch
 
@@ -110,7 +114,7 @@ def make_train(
     evaluate = training.make_evaluate(net, batch_size=500, loss=system.loss)
 
     def train(data: datasets.Split, seed: int, each: Callable[[Row], None]) -> Training:
-        history, seconds = [], []
+        history, seconds, checks = [], [], []
         train_images, train_labels, test_images, test_labels = jax.device_put(tuple(data))
         start = time.perf_counter()
         ts = training.init(net, optimizer, jax.random.key(seed), train_images.shape[1:])
@@ -118,13 +122,33 @@ def make_train(
             ts, metrics = jax.block_until_ready(epoch(ts, train_images, train_labels))
             seconds.append(time.perf_counter() - start)
             test = evaluate(ts.params, ts.state, test_images, test_labels)
-            means = {f"train_{name}": float(values.mean()) for name, values in metrics.items()}
+            checks += checked(net, metrics, before=(i - 1) * len(metrics["loss"]))
+            means = {f"train_{name}": float(values.mean()) for name, values in metrics.items() if name not in MONITORED}
             history.append({"epoch": i, **means, **{f"test_{name}": float(value) for name, value in test.items()}})
             each(history[-1])
             start = time.perf_counter()
-        return Training(ts, history, seconds)
+        return Training(ts, history, seconds, checks)
 
     return train
+
+
+MONITORED = ("gradient_error", "gradient_cosine")
+WRONG = 1e-3
+"""The relative error from which the monitor calls a layer wrong; float32 rounds to 1e-6 or so."""
+
+
+def checked(net: fn.Layer, metrics: training.Metrics, before: int) -> list[dict[str, Any]]:
+    """The steps of an epoch at which both gradients were compared, after `before` steps: layer by layer, and which are wrong."""
+    if MONITORED[0] not in metrics:
+        return []
+    errors, cosines = (np.asarray(metrics[name]) for name in MONITORED)  # (steps, layers)
+    rows = []
+    for i in np.flatnonzero(~np.isnan(cosines).all(1)):
+        layers = {n: (float(e), float(c)) for n, e, c in zip(checking.layer_names(net), errors[i], cosines[i], strict=True)}
+        wrong = [name for name, (error, _) in layers.items() if not error < WRONG]
+        by_metric = {metric: {name: pair[k] for name, pair in layers.items()} for k, metric in enumerate(MONITORED)}
+        rows.append({"step": before + int(i), "wrong": wrong, **by_metric})
+    return rows
 
 
 def train_seeds(
@@ -148,6 +172,8 @@ def train_seeds(
                 advance(loss=row["train_loss"], accuracy=row["test_accuracy"])
 
             done.append(train(data, seed, each))
+            for check in done[-1].checks:
+                run.log({"seed": seed, **({"network": label} if label else {}), **check})
     return done
 
 

@@ -32,6 +32,17 @@ class Augment(Protocol):
     def __call__(self, key: Array, x: Array, /) -> Array: ...
 
 
+class Measurement(Protocol):
+    def __call__(self, params: PyTree, state: PyTree, x: Array, targets: Array, key: Array, /) -> Metrics: ...
+
+
+class Monitor(NamedTuple):
+    """What is measured at every `every`-th step beside the metrics, such as `funcnn.checking.monitor`; NaN between."""
+
+    every: int
+    measure: Measurement
+
+
 class TrainState(NamedTuple):
     """Everything that training changes, and the key it draws from: a checkpoint of this is a checkpoint of the training.
 
@@ -102,7 +113,9 @@ def gradients_of(net: Layer, loss: Loss, gradients: Literal["manual", "auto"] = 
     return manual if gradients == "manual" else auto
 
 
-def _plain_step(net: Layer, optimizer: optax.GradientTransformation, loss: Loss, gradients, metrics: Measure) -> Callable:
+def _plain_step(
+    net: Layer, optimizer: optax.GradientTransformation, loss: Loss, gradients, metrics: Measure, monitor: Monitor | None
+) -> Callable:
     compute, update = gradients_of(net, loss, gradients), optax.with_extra_args_support(optimizer).update
 
     def step(ts: TrainState, x: Array, targets: Array) -> tuple[TrainState, Metrics]:
@@ -114,9 +127,17 @@ def _plain_step(net: Layer, optimizer: optax.GradientTransformation, loss: Loss,
 
         updates, opt_state = update(grads, ts.opt_state, ts.params, value=value, grad=grads, value_fn=value_fn)
         params = optax.apply_updates(ts.params, updates)
-        return TrainState(params, state, opt_state, ts.key, ts.step + 1), {"loss": value, **metrics(outputs, targets)}
+        measured = _measured(monitor, ts, x, targets, key) if monitor else {}
+        return TrainState(params, state, opt_state, ts.key, ts.step + 1), {"loss": value, **metrics(outputs, targets), **measured}
 
     return step
+
+
+def _measured(monitor: Monitor, ts: TrainState, x: Array, targets: Array, key: Array) -> Metrics:
+    """What the monitor says of this step, or NaN where it is not its turn."""
+    arguments = (ts.params, ts.state, x, targets, key)
+    nothing = jax.tree.map(lambda a: jnp.full(a.shape, jnp.nan, a.dtype), jax.eval_shape(monitor.measure, *arguments))
+    return jax.lax.cond(ts.step % monitor.every == 0, lambda: monitor.measure(*arguments), lambda: nothing)
 
 
 def make_step(
@@ -126,6 +147,7 @@ def make_step(
     loss: Loss = softmax_cross_entropy,
     gradients: Literal["manual", "auto"] = "manual",
     metrics: Measure = classification,
+    monitor: Monitor | None = None,
 ) -> Callable[[TrainState, Array, Array], tuple[TrainState, Metrics]]:
     """A jitted training step.
 
@@ -135,13 +157,14 @@ def make_step(
         loss: `(outputs, targets) -> (mean loss, doutputs)`.
         gradients: "manual" (`net.backward`) or "auto" (`jax.grad` of the plain forward pass).
         metrics: `(outputs, targets) -> dict` of scalars, reported beside the loss.
+        monitor: what is measured every so many steps, such as `funcnn.checking.monitor(net)`, and reported too.
 
     Returns:
         `step(train_state, x, targets) -> (train_state, metrics)` for x (B, ...), targets (B, ...). The buffers of the
         state that goes in are donated: use only the one that comes out. A loss of NaN from the first step on means labels
         out of range: inside a compiled program they cannot be refused.
     """
-    return jax.jit(_plain_step(net, optimizer, loss, gradients, metrics), donate_argnums=0)
+    return jax.jit(_plain_step(net, optimizer, loss, gradients, metrics, monitor), donate_argnums=0)
 
 
 def make_epoch(
@@ -155,6 +178,7 @@ def make_epoch(
     loss: Loss = softmax_cross_entropy,
     gradients: Literal["manual", "auto"] = "manual",
     metrics: Measure = classification,
+    monitor: Monitor | None = None,
 ) -> Callable[[TrainState, Array, Array], tuple[TrainState, Metrics]]:
     """A jitted pass over all examples: one program, no trip to the host between the steps.
 
@@ -164,7 +188,7 @@ def make_epoch(
             fills their batch up from the order's beginning. Either way every step has B examples.
         shuffle: a fresh random order, a function of (key, the epoch's first step) alone; or x as it comes.
         augment: `(key, x) -> x`, applied to every batch (B, ...), such as those of `funcnn.augmentation`.
-        net, optimizer, loss, gradients, metrics: as in `make_step`.
+        net, optimizer, loss, gradients, metrics, monitor: as in `make_step`.
 
     Returns:
         `epoch(train_state, x, targets) -> (train_state, metrics)` for x (N, ...), targets (N, ...); each metric has one
@@ -180,7 +204,7 @@ def make_epoch(
         raise ValueError(f"training: expected shuffle to be True or False, got {shuffle!r}")
     if not (augment is None or callable(augment)):
         raise ValueError(f"training: expected augment to be a function (key, x) -> x, such as augmentation.flip(), got {augment!r}")
-    step = _plain_step(net, optimizer, loss, gradients, metrics)
+    step = _plain_step(net, optimizer, loss, gradients, metrics, monitor)
 
     def epoch(ts: TrainState, x: Array, targets: Array) -> tuple[TrainState, Metrics]:
         n = _examples(x, targets)

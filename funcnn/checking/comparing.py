@@ -12,7 +12,7 @@ from funcnn.arrays import PyTree, to_numpy
 from funcnn.checking.contract import backward_breaks, forward_breaks
 from funcnn.checking.oracles import Slope, best_step, by_jax, complex_step, differences, directions, flat, rounding, unit_step
 from funcnn.checking.patterns import describe
-from funcnn.checking.point import Found, Point, array_row, differentiable, differentiated, inexact, normal_like
+from funcnn.checking.point import Forward, Found, Point, array_row, differentiable, differentiated, inexact, normal_like
 from funcnn.checking.report import Row
 
 Result = tuple[list[Row], list[str]]
@@ -31,7 +31,7 @@ def compare(point: Point, rng: np.random.Generator) -> Result:
             manual = point.backward(residuals, dy)
             words = backward_breaks(point, manual, residuals, dy, rng)
         except Exception as error:  # whatever the code under test raises
-            words = f"expected backward(residuals, dy) to run, got {type(error).__name__}: {error}"
+            manual, words = None, f"expected backward(residuals, dy) to run, got {type(error).__name__}: {error}"
         if words:
             return [point.broken(words)], []
         gradient = differentiable(to_numpy(manual), point.args)
@@ -47,17 +47,18 @@ def compare(point: Point, rng: np.random.Generator) -> Result:
 
 def _against_jax(point: Point, found: Found, rng: np.random.Generator) -> Result:
     """Every entry by `jax.vjp`; and <J v, dy> = <v, backward(dy)> for one random v over all arguments by `jax.jvp`."""
-    if point.plain is None:
+    plain = point.plain
+    if plain is None:
         return [], [f"jax.vjp, adjoint: {point.why}"]
     v, rows = [rng.standard_normal(g.shape) for g in found.gradient], []
     try:
-        expected, dots = by_jax(point.plain, point.args, point.context, found.dy, v)
+        expected, dots = by_jax(plain, point.args, point.context, found.dy, v)
     except Exception as error:
         return [], [f"jax.vjp, adjoint: forward cannot be traced ({_first_line(error)})"]
     tolerance = found.relative * max([found.scale, *(float(abs(e).max(initial=0)) for e in expected)])
     for (name, axes), got, right in zip(differentiated(point), found.gradient, expected, strict=True):
         row = array_row(point, name, "jax.vjp", got, right, tolerance, found)
-        rows.append(row if row.ok else row._replace(words=_explain(point, found, name, axes, got, right, tolerance)))
+        rows.append(row if row.ok else row._replace(words=_explain(point, plain, found, name, axes, got, right, tolerance)))
     if not point.ties:
         left, right = float(flat(dots) @ flat(found.dy)), sum(float((a * g).sum()) for a, g in zip(v, found.gradient, strict=True))
         size = sum(float(np.linalg.norm(a) * np.linalg.norm(g)) for a, g in zip(v, found.gradient, strict=True))
@@ -69,16 +70,16 @@ def _against_jax(point: Point, found: Found, rng: np.random.Generator) -> Result
     return rows, []
 
 
-def _explain(point: Point, found: Found, name: str, axes, got: np.ndarray, right: np.ndarray, tolerance: float) -> str:
+def _explain(point: Point, plain: Forward, found: Found, name: str, axes, got: np.ndarray, right: np.ndarray, tolerance: float) -> str:
     """The pattern of a wrong gradient; where there is none, what would have to be otherwise for it to be right."""
     arrays = {n: np.asarray(a) for n, a in zip(point.leaves, jax.tree.leaves(point.args), strict=True) if inexact(a)}
     single = {"dy": flat(found.dy).reshape(jax.tree.leaves(found.dy)[0].shape)} if len(jax.tree.leaves(found.dy)) == 1 else {}
     batch = next((a.shape[0] for n, a in arrays.items() if n == "x"), 1)
     words = describe(got, right, tolerance, axes, {"N": batch, "the number of entries": right.size}, arrays | single)
-    return words or _as_if(point, found, name, got, tolerance)
+    return words or _as_if(point, plain, found, name, got, tolerance)
 
 
-def _as_if(point: Point, found: Found, name: str, got: np.ndarray, tolerance: float) -> str:
+def _as_if(point: Point, plain: Forward, found: Found, name: str, got: np.ndarray, tolerance: float) -> str:
     """Whether the gradient is right for an argument that is flipped, transposed or shifted."""
     which = [n for n, _ in differentiated(point)].index(name)
     leaves, tree = jax.tree.flatten(point.args)
@@ -88,7 +89,7 @@ def _as_if(point: Point, found: Found, name: str, got: np.ndarray, tolerance: fl
             if changed.shape != leaves[i].shape:
                 continue
             args = jax.tree.unflatten(tree, [*leaves[:i], np.ascontiguousarray(changed), *leaves[i + 1 :]])
-            pulled = by_jax(point.plain, args, point.context, found.dy, [np.zeros(g.shape) for g in found.gradient])[0][which]
+            pulled = by_jax(plain, args, point.context, found.dy, [np.zeros(g.shape) for g in found.gradient])[0][which]
             if abs(pulled - got).max() <= tolerance:
                 return f"right if {other} were {how}"
     return ""
@@ -178,7 +179,8 @@ def _slope_row(point: Point, name: str, oracle: str, x, vs, along: np.ndarray, s
     largest = float(abs(values).max())
     largest = largest if largest > allowed[k] else found.scale or 1.0
     row = point.row(
-        name, oracle, entries=len(vs), error=float(error[k]), relative=float(error[k]) / largest, ulps=float(error[k] / np.spacing(largest)),
+        name, oracle, entries=len(vs), error=float(error[k]), relative=float(error[k]) / largest,
+        ulps=float(error[k] / np.spacing(largest)),
         tolerance=float(allowed[k]), kinks=sum(s.kink for s in slopes), got=float(along[k]), expected=float(values[k]),
         index=tuple(np.argwhere(vs[k])[0]) if single[k] else (),
     )  # fmt: skip

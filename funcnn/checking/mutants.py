@@ -81,7 +81,7 @@ def through(dtype: str) -> Change:
     return change
 
 
-def where(factor: float, *index: slice | int) -> Change:
+def where(factor: float, *index: Any) -> Change:
     """The gradient times `factor` at `index` alone."""
 
     def change(g, residuals, dy):

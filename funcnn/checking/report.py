@@ -1,6 +1,5 @@
 """What a check has found: rows of numbers, and where and how a gradient is wrong, in words."""
 
-import math
 from typing import Any, NamedTuple
 
 ORACLES = ("jax.vjp", "complex step", "differences", "unit step", "adjoint", "linear in dy", "jitted", "contract")

@@ -1,0 +1,60 @@
+"""Both gradients side by side while a network trains: `training.make_epoch(..., monitor=monitor(net, loss))`."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from funcnn.arrays import Array, PyTree, check_option
+from funcnn.layer import Call, Layer, calls
+from funcnn.losses import softmax_cross_entropy
+from funcnn.training import Loss, Metrics, Monitor
+
+
+def monitor(net: Layer, *, every: int = 50, loss: Loss = softmax_cross_entropy) -> Monitor:
+    """Compare `backward` with `jax.vjp` at every `every`-th step, layer by layer, inside the compiled step.
+
+    Each layer gets the cotangent that `jax.vjp` of the layers behind it gives, so that only a layer that is wrong itself looks wrong.
+
+    Args:
+        net: the network that is trained; where it is a `serial`, each of its layers is a row.
+        every: how many steps lie between two checks.
+        loss: as in training.
+
+    Returns:
+        What `training.make_step` and `make_epoch` take: metrics "gradient_error" and "gradient_cosine", (layers,) each, in the
+        order of `layer_names(net)`; of each layer's leaves the worst: |manual - automatic| / |automatic| and the cosine between both.
+        NaN at the steps between.
+    """
+    check_option("monitor", "every", every)
+
+    def measure(params: PyTree, state: PyTree, x: Array, targets: Array, key: Array) -> Metrics:
+        inside = calls(net, params, state, x, key=key, train=True) if net.in_series else [Call(net, params, state, x, key)]
+        dy = loss(net.apply(params, state, x, key=key, train=True)[0], targets)[1]
+        errors, cosines = [], []
+        for layer, p, s, h, k in reversed(inside):
+            residuals = layer.forward(p, s, h, key=k, train=True)[2]
+            _, pull = jax.vjp(lambda p, h, layer=layer, s=s, k=k: layer.apply(p, s, h, key=k, train=True)[0], p, h)
+            automatic = pull(dy)
+            error, cosine = _apart(layer.backward(residuals, dy), automatic)
+            errors, cosines, dy = [error, *errors], [cosine, *cosines], automatic[1]
+        return {"gradient_error": jnp.stack(errors), "gradient_cosine": jnp.stack(cosines)}
+
+    return Monitor(every, measure)
+
+
+def layer_names(net: Layer) -> Sequence[str]:
+    """What the monitor's rows are called: position and name of each layer."""
+    return [f"{i} {layer.name}" for i, layer in enumerate(net.layers)] if net.in_series else [net.name]
+
+
+def _apart(manual: PyTree, automatic: PyTree) -> tuple[Array, Array]:
+    """The largest relative error and the smallest cosine of any leaf."""
+    errors, cosines = [], []
+    for a, b in zip(jax.tree.leaves(manual), jax.tree.leaves(automatic), strict=True):
+        a, b = a.astype("float32").ravel(), b.astype("float32").ravel()
+        size_a, size_b = jnp.linalg.norm(a), jnp.linalg.norm(b)
+        both = size_a * size_b
+        errors.append(jnp.linalg.norm(a - b) / jnp.where(size_b > 0, size_b, 1))
+        cosines.append(jnp.where(both > 0, a @ b / jnp.where(both > 0, both, 1), (size_a == size_b).astype("float32")))
+    return jnp.stack(errors).max(), jnp.stack(cosines).min()
