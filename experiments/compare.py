@@ -46,7 +46,7 @@ def compare(name: str, options: SeedsOptions, systems: Mapping[str, System], dat
     )
     title = f"{name}: {len(seeds_of(options))} seeds each, mean (range); multiply-adds of an image's forward pass; median time"
     table(title, ("network", "test accuracy", "parameters", "multiply-adds", "s/epoch"), cells)
-    run.picture("error", _errors(curves))
+    run.picture("error", errors(curves))
     run.finish(rows)
 
 
@@ -60,14 +60,15 @@ def _row(system: System, trainings: Sequence[Training], in_shape: tuple[int, ...
     }
 
 
-def _errors(curves: Mapping[str, Sequence[Training]]) -> Figure:
+def errors(curves: Mapping[str, Sequence[Training]]) -> Figure:
+    """The test error over the epochs, mean and range of each network's trainings."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for i, (label, trainings) in enumerate(curves.items()):
-        errors = 100 * (1 - np.asarray([[row["test_accuracy"] for row in t.history] for t in trainings]))
-        epochs = range(1, errors.shape[1] + 1)
-        axes.plot(epochs, errors.mean(0), "o-", markersize=3, color=f"C{i}", label=label)
-        axes.fill_between(epochs, errors.min(0), errors.max(0), color=f"C{i}", alpha=0.2)
+        wrong = 100 * (1 - np.asarray([[row["test_accuracy"] for row in t.history] for t in trainings]))
+        epochs = range(1, wrong.shape[1] + 1)
+        axes.plot(epochs, wrong.mean(0), "o-", markersize=3, color=f"C{i}", label=label)
+        axes.fill_between(epochs, wrong.min(0), wrong.max(0), color=f"C{i}", alpha=0.2)
     axes.set(xlabel="epoch", ylabel="wrong test images (%)", title="Mean and range over seeds")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

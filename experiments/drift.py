@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 import funcnn as fn
+from experiments.compare import errors
 from experiments.digits import SYSTEM, digits
 from experiments.harness import Run, SeedsOptions, progress, table
 from experiments.system import System, compile_epoch, epochs_of, seeds_of, spread, train_seeds
@@ -40,11 +41,12 @@ def mutated(i: int, layer: fn.Layer) -> System:
 
 
 def main(options: Config) -> None:
-    run, data, rows = Run("drift", options), digits(options.smoke), []
-    for label, mutation in MUTATED.items():
+    run, data, rows, curves = Run("drift", options), digits(options.smoke), [], {}
+    for label, mutation in list(MUTATED.items())[: 2 if options.smoke else None]:
         system = mutated(*mutation) if mutation else SYSTEM
         watched = system._replace(monitor=options.every)
         trainings = train_seeds(run, watched, lambda seed: data, seeds_of(options), epochs_of(options, system), label=label)
+        curves[label] = trainings
         checks = [check for t in trainings for check in t.checks]
         named = sorted({name for check in checks if check["step"] == 0 for name in check["wrong"]})
         worst = min((cosine for check in checks for cosine in check["gradient_cosine"].values()), default=float("nan"))
@@ -56,6 +58,7 @@ def main(options: Config) -> None:
     )
     title = f"Digits, {len(seeds_of(options))} seeds; what the monitor calls wrong at step 0, before anything is learned"
     table(title, ("the wrong layer", "named", "smallest cosine", "test accuracy"), shown, text_columns=2)
+    run.picture("error", errors(curves))
     cost = price(options, data)
     summary = f"the monitor at every {options.every}th step: {100 * cost:+.1f} % of the training time; results"
     run.finish({"rows": rows, "cost": cost}, summary)

@@ -53,9 +53,8 @@ class Run:
     """The folder of one run. `config.json` is there from the start; `metrics.jsonl` grows by a line an epoch."""
 
     def __init__(self, name: str, options: Options):
-        for option in ("epochs", "runs", "long_runs"):
-            value = getattr(options, option, None)
-            if value is not None and value < 1:
+        for option, value in asdict(options).items():
+            if type(value) is int and option != "seed" and value < 1:
                 raise UserError(f"{name}: expected --{option.replace('_', '-')} to be at least 1, got {value}")
         if not 0 <= options.seed < 2**31:
             raise UserError(f"{name}: expected --seed in [0, 2**31), got {options.seed}")

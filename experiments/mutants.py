@@ -6,9 +6,11 @@ Claim: funcnn's checker catches all, says where in 90 % of those with a place or
 import multiprocessing
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
@@ -98,10 +100,8 @@ def main(options: Config) -> None:
     seeds, others, trials = (1, 1, 2) if options.smoke else (options.seeds, options.other_seeds, options.trials)
     with progress("mutants", len(chosen)) as advance:
         kills = list(_each((caught(mutant, options.seed) for mutant in chosen), advance))
-    context = multiprocessing.get_context("spawn")
-    with progress("right layers", len(right)) as advance, ProcessPoolExecutor(options.processes, mp_context=context) as pool:
-        jobs = [pool.submit(alarms, name, options.seed, seeds, others) for name in right]
-        quiet = list(_each((job.result() for job in jobs), advance))
+    with progress("right layers", len(right)) as advance, _workers(1 if options.smoke else options.processes) as each:
+        quiet = list(_each(each(partial(alarms, seed=options.seed, seeds=seeds, other_seeds=others), right), advance))
     with progress("one entry of a million", trials) as advance:
         hits = sum(_each((found(options.seed + i) for i in range(trials)), advance))
     show(kills, quiet, seeds, others)
@@ -111,6 +111,16 @@ def main(options: Config) -> None:
         {"mutants": kills, "right": quiet, "named": sum(placed), "with_a_place": len(placed), "found": hits, "trials": trials},
         summary + ";\nresults",
     )
+
+
+@contextmanager
+def _workers(processes: int) -> Generator[Callable, None, None]:
+    """`map` over several processes; one is this one."""
+    if processes == 1:
+        yield map
+    else:
+        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield pool.map
 
 
 def _each(results: Iterator, advance) -> Iterator:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import funcnn as fn
-from funcnn.checking import GradientError, check_layer, check_pair, check_vjp
+from funcnn.checking import GradientError, check_layer, check_pair, check_vjp, checks, comparing, oracles, precision
 from funcnn.checking.oracles import best_step, by_jax, complex_step, differences, directions, distinct, unit_step
 from funcnn.checking.patterns import describe
+from funcnn.layer import Call
 
 LAYERS = (fn.conv(3, (3, 3)), fn.batch_norm(), fn.relu, fn.max_pool((2, 2)), fn.dropout(0.4), fn.flatten, fn.dense(3))
 RNG = np.random.default_rng(0)
@@ -49,13 +50,25 @@ def test_modes_ties_and_kinks_are_checked_where_there_are_any(right):
     assert kinks == {("2 relu", "ties"), ("3 max_pool", "ties")}
 
 
-@pytest.mark.parametrize("i", range(len(LAYERS)), ids=[layer.name for layer in LAYERS])
+@pytest.mark.parametrize("i", [0, 3, 4], ids=["conv", "max_pool", "dropout"])
 def test_the_first_wrong_layer_is_named(i):
     """Everything before it in the network gets a wrong cotangent, too; yet only that layer is to blame."""
     report = check_layer(fn.serial(*LAYERS[:i], scaled(LAYERS[i]), *LAYERS[i + 1 :]), (6, 6, 1))
     assert not report.ok
     assert {row.layer for row in report.wrong} == {report.first_wrong} == {f"{i} {LAYERS[i].name}"}
     assert all("a constant factor 1.0005" in row.words for row in report.wrong)
+
+
+def test_what_is_compiled_ahead_is_what_is_needed():
+    """Several at a time; then nothing is left to compile."""
+    net = fn.serial(fn.dense(3), fn.relu, fn.dense(2))
+    params, state = fn.to_numpy(net.init(jax.random.key(0), (4,)), "float64")
+    points = list(checks._points(Call(net, params, state, RNG.standard_normal((2, 4)), None), True, "float32", RNG))
+    comparing.compile_ahead(points)
+    before = oracles._by_jax._cache_size(), precision._jitted._cache_size()
+    for point in points:
+        assert all(row.ok for row in comparing.compare(point, RNG)[0])
+    assert (oracles._by_jax._cache_size(), precision._jitted._cache_size()) == before
 
 
 def test_a_wrong_layer_deep_inside_has_its_path():
@@ -173,6 +186,10 @@ def test_a_custom_vjp_is_compared_with_the_function_that_it_wraps_and_one_inside
         return cube
 
     check_vjp(make(1), X).raise_if_wrong()
+    changing = make(-1)
+    assert not check_vjp(changing, X).ok
+    changing.defvjp(lambda x: (x**3, x), lambda x, dy: (3 * x**2 * dy,))
+    check_vjp(changing, X).raise_if_wrong()
     (row,) = check_vjp(make(-1), X).wrong
     assert (row.oracle, row.words) == ("jax.vjp", "a constant factor -1; the sign is wrong")
     report = check_vjp(lambda x: jnp.sin(make(1)(x)), X)
@@ -245,7 +262,7 @@ def test_what_cannot_be_compared_never_passes(broken):
 
 def test_backward_that_cannot_be_jitted_is_wrong_for_a_layer():
     layer = fn.relu._replace(backward=lambda y, dy: ((), np.where(np.asarray(y) <= 0, 0, np.asarray(dy))))
-    with pytest.raises(GradientError, match="expected backward to run under jit"):
+    with pytest.raises(GradientError, match="expected both passes to run under jit"):
         check_layer(layer, (3,)).raise_if_wrong()
 
 
@@ -280,7 +297,7 @@ def test_the_oracles_are_right_where_the_derivative_is_known():
     slope = (3 * x**2 * dy * v).sum()
     cubes = lambda x: x**3
     np.testing.assert_allclose(complex_step(cubes, x, v, dy, 1e-15).value, slope, rtol=1e-14)
-    found = differences(cubes, x, v, dy, 1e-15, best_step(cubes, x, v, dy, 1e-15))
+    found = differences(cubes, x, v, dy, 1e-15, best_step(cubes, x, v, dy, 1e-15, (1e-2, 1e-4, 1e-9)))
     assert abs(found.value - slope) <= found.tolerance <= 1e-5
     assert not found.kink
     assert unit_step(cubes, x, v, dy, 1e-15) is None

@@ -27,6 +27,7 @@ ALGORITHM_FILES = [
 COMMON = {"learning_curves", "filters", "feature_maps"}
 PICTURES = {
     "digits": COMMON | {"confusion_matrix", "misread"},
+    "drift": {"error"},
     "edges": {"edges"},
     "fashion": COMMON | {"confusion_matrix", "misread"},
     "fashion5k": COMMON | {"confusion_matrix"},
@@ -36,6 +37,7 @@ PICTURES = {
     "loops": set(),
     "mnist": COMMON | {"misread"},
     "mnist1k": COMMON,
+    "mutants": set(),
     "routes": {"curves"},
     "seeds": set(),
     "separable": {"error"},
@@ -43,7 +45,7 @@ PICTURES = {
     "strided": {"error"},
 }
 NEEDS_FILES = {"fashion", "fashion5k", "filters", "mnist", "mnist1k", "separable", "strided"}
-LARGE = {"fashion", "filters", "mnist", "separable", "strided"}  # networks that take longest to compile
+LARGE = {"fashion", "filters", "mnist", "mutants", "separable", "strided"}  # networks that take longest to compile
 AS_WRITTEN = ("fashion5k", "lines8", "lines28", "mnist1k", "simplecnn")
 
 
@@ -200,6 +202,8 @@ def test_an_unknown_experiment_is_refused(capsys):
 def test_wrong_numbers_are_refused(capsys, tmp_path):
     assert refused(capsys, "digits", "--epochs", "0", "--out", str(tmp_path / "new")) == "digits: expected --epochs to be at least 1, got 0"
     assert refused(capsys, "seeds", "--runs", "0") == "seeds: expected --runs to be at least 1, got 0"
+    assert refused(capsys, "drift", "--every", "0") == "drift: expected --every to be at least 1, got 0"
+    assert refused(capsys, "mutants", "--other-seeds", "-1") == "mutants: expected --other-seeds to be at least 1, got -1"
     assert refused(capsys, "loops", "--seed", "-1") == "loops: expected --seed in [0, 2**31), got -1"
     assert refused(capsys, "digits", "--seed", "99999999999999999999").startswith("digits: expected --seed in [0, 2**31), got 999")
     assert refused(capsys, "simplecnn", "--store") == "simplecnn: expected --as-written together with --store"

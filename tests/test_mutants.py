@@ -83,7 +83,10 @@ def test_the_other_tools_catch_what_they_should_and_pass_what_is_right():
 def test_the_monitor_names_the_layer_and_says_nothing_of_the_steps_between():
     import optax
 
-    layers, images = (fn.conv(2, (3, 3)), fn.relu, fn.flatten, fn.dense(3)), np.random.default_rng(0).standard_normal((12, 4, 4, 1), "float32")
+    layers, images = (
+        (fn.conv(2, (3, 3)), fn.relu, fn.flatten, fn.dense(3)),
+        np.random.default_rng(0).standard_normal((12, 4, 4, 1), "float32"),
+    )
     labels = np.arange(12) % 3
     wrong = fn.relu._replace(backward=lambda y, dy: ((), dy))
     for net, expected in ((fn.serial(*layers), []), (fn.serial(layers[0], wrong, *layers[2:]), ["1 relu"])):

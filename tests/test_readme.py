@@ -67,3 +67,14 @@ def test_links_and_named_experiments_exist():
     assert f"(the contract, {contract} lines)" in README
     for name in set(re.findall(r"python -m experiments ([a-z]\w*)", README)):
         assert (ROOT / "experiments" / f"{name}.py").exists(), name
+
+
+@pytest.mark.usefixtures("optax_promotes")
+def test_the_reports_are_those_that_are_printed(capsys):
+    """The same lines; their numbers depend on the machine's rounding."""
+    exec(compile(PYTHON[3], "README.md", "exec"), {"__name__": "readme"})
+    shown, got = re.search(r"```text\n(.*?)\n```", README, flags=re.S)[1], capsys.readouterr().out.rstrip()
+    for expected, line in zip(shown.splitlines(), got.splitlines(), strict=True):
+        assert [re.sub(r"[\d.]+(e[-+]?\d+)?", "#", word) for word in line.split()] == [
+            re.sub(r"[\d.]+(e[-+]?\d+)?", "#", word) for word in expected.split()
+        ]

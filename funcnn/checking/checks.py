@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnn.arrays import Array, PyTree, check_in_shape, check_option, to_numpy
-from funcnn.checking.comparing import Point, compare
+from funcnn.checking.comparing import compare, compile_ahead
 from funcnn.checking.oracles import distinct
+from funcnn.checking.point import Point
 from funcnn.checking.report import Report
 from funcnn.layer import Call, Layer, calls
 
@@ -31,10 +32,14 @@ class LayerForward(NamedTuple):
 
 
 class FunctionForward(NamedTuple):
-    """`function(*args)` as (y, residuals); where it returns no residuals itself, they are the arguments."""
+    """`function(*args)` as (y, residuals); where it returns no residuals itself, they are the arguments.
+
+    `check` is one check's own: what is compiled for it is not used by another, as a custom gradient may be defined anew between.
+    """
 
     function: Callable
     has_residuals: bool
+    check: object
 
     def __call__(self, args: PyTree, _: PyTree) -> tuple[PyTree, PyTree]:
         y = self.function(*args)
@@ -45,6 +50,7 @@ class Pulled(NamedTuple):
     """The gradient that JAX has of `function`: its custom one."""
 
     function: Callable
+    check: object
 
     def __call__(self, residuals: PyTree, dy: PyTree) -> PyTree:
         y, pull = jax.vjp(self.function, *residuals)
@@ -90,7 +96,10 @@ def check_layer(
         check_in_shape("check_layer", in_shape, ("...",))
         at = _draw(layer, tuple(in_shape), key, batch_size, rng)
     params, state, x = to_numpy(at, "float64")
-    points = (point for train in (True, False) for point in _points(Call(layer, params, state, x, key), train, dtype, rng))
+    with jax.enable_x64(True):
+        points = [point for train in (True, False) for point in _points(Call(layer, params, state, x, key), train, dtype, rng)]
+    if len(points) > 4:
+        compile_ahead(points)
     return _report(layer.name, points, rng)
 
 
@@ -111,7 +120,7 @@ def check_pair(forward: Callable, backward: Callable, *args: PyTree, seed: int =
     """
     _check_functions("check_pair", forward, backward)
     given, leaves = _arguments("check_pair", args, dtype)
-    run = FunctionForward(forward, has_residuals=True)
+    run = FunctionForward(forward, has_residuals=True, check=object())
     point = Point(run, backward, run, given, (), leaves, dtype=dtype)
     return _report(getattr(forward, "__name__", "pair"), [point], np.random.default_rng(seed))
 
@@ -132,9 +141,12 @@ def check_vjp(function: Callable, *args: PyTree, seed: int = 0, dtype: Precision
     """
     _check_functions("check_vjp", function)
     given, leaves = _arguments("check_vjp", args, dtype)
-    plain = FunctionForward(function.fun, has_residuals=False) if isinstance(function, jax.custom_vjp) else None
+    check = object()
+    plain = FunctionForward(function.fun, has_residuals=False, check=check) if isinstance(function, jax.custom_vjp) else None
     why = "expected a jax.custom_vjp itself, whose own function JAX can differentiate, got one that may hide a custom gradient inside"
-    point = Point(FunctionForward(function, has_residuals=False), Pulled(function), plain, given, (), leaves, dtype=dtype, why=why)
+    point = Point(
+        FunctionForward(function, has_residuals=False, check=check), Pulled(function, check), plain, given, (), leaves, dtype=dtype, why=why
+    )
     return _report(getattr(function, "__name__", "function"), [point], np.random.default_rng(seed))
 
 
@@ -180,7 +192,8 @@ def _draw(layer: Layer, in_shape: tuple[int, ...], key: Array, batch_size: int, 
     params, state = to_numpy(layer.init(key, in_shape), "float64")
     params = jax.tree.map(lambda p: p + 0.3 * rng.standard_normal(p.shape), params)
     x = rng.standard_normal((batch_size, *in_shape))
-    return params, layer.forward(params, state, x, key=key, train=True)[1], x
+    with jax.enable_x64(True):
+        return params, layer.forward(params, state, x, key=key, train=True)[1], x
 
 
 def _points(call: Call, train: bool, dtype: str, rng: np.random.Generator, path: str = "") -> Iterator[Point]:
@@ -196,7 +209,7 @@ def _points(call: Call, train: bool, dtype: str, rng: np.random.Generator, path:
     pair = (LayerForward(layer, train), layer.backward, LayerForward(layer, train))
     context, leaves = (state, key), _names({"": params, "x": x})
     if inside:
-        yield Point(*pair, (params, x), context, leaves, case, path, dtype, jit=True, few=1)
+        yield Point(*pair, (params, x), context, leaves, case, path, dtype, jit=True, quick=True)
         return
     yield Point(*pair, (params, distinct(x, rng)), context, leaves, case, path, dtype, jit=True)
     # multiples of 1/8: sums and products of these are exact, so that what ties, ties in every order of summation

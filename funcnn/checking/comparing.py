@@ -1,22 +1,31 @@
 """One pair `forward`, `backward` at one point against every oracle."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import product
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from funcnn.arrays import PyTree, to_numpy
+from funcnn.arrays import to_numpy
 from funcnn.checking.contract import backward_breaks, forward_breaks
 from funcnn.checking.oracles import Slope, best_step, by_jax, complex_step, differences, directions, flat, rounding, unit_step
 from funcnn.checking.patterns import describe
-from funcnn.checking.point import Forward, Found, Point, array_row, differentiable, differentiated, inexact, normal_like
+from funcnn.checking.point import (
+    Forward,
+    Found,
+    Point,
+    Result,
+    array_row,
+    differentiable,
+    differentiated,
+    first_line,
+    inexact,
+    normal_like,
+)
+from funcnn.checking.precision import against_jitted, by_jit
 from funcnn.checking.report import Row
-
-Result = tuple[list[Row], list[str]]
-"""Rows, and why an oracle did not apply."""
 
 
 def compare(point: Point, rng: np.random.Generator) -> Result:
@@ -39,7 +48,7 @@ def compare(point: Point, rng: np.random.Generator) -> Result:
         size = max([float(abs(flat(dy)).max(initial=0)), *(float(abs(g).max(initial=0)) for g in gradient)])
         found = Found(dy, gradient, rounding(flat(y).dtype, length), size)
         rows, skipped = [], []
-        for oracle in (_against_jax, _against_slopes, _linear, _against_jitted):
+        for oracle in (_against_jax, _against_slopes, _linear, against_jitted):
             some, why = oracle(point, found, rng)
             rows, skipped = rows + some, skipped + why
         return rows, skipped
@@ -54,7 +63,7 @@ def _against_jax(point: Point, found: Found, rng: np.random.Generator) -> Result
     try:
         expected, dots = by_jax(plain, point.args, point.context, found.dy, v)
     except Exception as error:
-        return [], [f"jax.vjp, adjoint: forward cannot be traced ({_first_line(error)})"]
+        return [], [f"jax.vjp, adjoint: forward cannot be traced ({first_line(error)})"]
     tolerance = found.relative * max([found.scale, *(float(abs(e).max(initial=0)) for e in expected)])
     for (name, axes), got, right in zip(differentiated(point), found.gradient, expected, strict=True):
         row = array_row(point, name, "jax.vjp", got, right, tolerance, found)
@@ -114,7 +123,7 @@ def _changes(a: np.ndarray, first: int) -> Iterator[tuple[str, np.ndarray]]:
 def _against_slopes(point: Point, found: Found, rng: np.random.Generator) -> Result:
     """Along random directions and single entries, in NumPy (or whatever `forward` computes in)."""
     leaves, tree = jax.tree.flatten(point.args)
-    dy, rows, skipped, used = flat(found.dy), [], [], iter(found.gradient)
+    dy, rows, skipped, used, few = flat(found.dy), [], [], iter(found.gradient), 1 if point.quick else 4
     for i, name in enumerate(point.leaves):
         if not inexact(leaves[i]):
             continue
@@ -125,10 +134,10 @@ def _against_slopes(point: Point, found: Found, rng: np.random.Generator) -> Res
         def outputs(value: np.ndarray, i: int = i) -> np.ndarray:
             return flat(point.forward(jax.tree.unflatten(tree, [*leaves[:i], value, *leaves[i + 1 :]]), point.context)[0])
 
-        vs = [v.reshape(x.shape) for v in directions(x.size, rng, whole=4 * point.few, few=point.few)]
+        vs = [v.reshape(x.shape) for v in directions(x.size, rng, whole=4 * few, few=few)]
         along = np.asarray([float((v * gradient).sum()) for v in vs])
         relative = found.relative
-        oracle, slopes = _slopes(outputs, x, vs, dy, relative)
+        oracle, slopes = _slopes(outputs, x, vs, dy, relative, point.quick)
         rows.append(_slope_row(point, name, oracle, x, vs, along, slopes, found))
         if point.ties:
             continue
@@ -140,14 +149,15 @@ def _against_slopes(point: Point, found: Found, rng: np.random.Generator) -> Res
     return rows, list(dict.fromkeys(skipped))
 
 
-def _slopes(outputs, x, vs, dy, relative) -> tuple[str, list[Slope]]:
+def _slopes(outputs, x, vs, dy, relative, quick: bool) -> tuple[str, list[Slope]]:
     """By unit steps where the function is linear in this argument, else by five-point differences."""
     linear = [unit_step(outputs, x, v, dy, relative) for v in vs[:1]]
     if linear[0]:
         linear += [unit_step(outputs, x, v, dy, relative) for v in vs[1:]]
     if all(linear):
         return "unit step", [s for s in linear if s]
-    step = best_step(outputs, x, vs[0], dy, relative)
+    steps = [s * (float(abs(x).max()) or 1.0) for s in ((1e-5,) if quick else (1e-3, 1e-4, 1e-5))]
+    step = best_step(outputs, x, vs[0], dy, relative, steps) if len(steps) > 1 else steps[0]
     slopes = [differences(outputs, x, v, dy, relative, step) for v in vs]
     size = max(abs(s.value) for s in slopes)
     for i, s in enumerate(slopes):
@@ -161,7 +171,7 @@ def _exact(outputs, x, vs, dy, relative, slopes: list[Slope]) -> tuple[list[Slop
     try:
         exact = [complex_step(outputs, x, v, dy, relative) for v in vs]
     except Exception as error:
-        return [], f"forward does not take complex numbers ({_first_line(error)})"
+        return [], f"forward does not take complex numbers ({first_line(error)})"
     for a, b in zip(exact, slopes, strict=True):
         if not b.kink and not abs(a.value - b.value) <= a.tolerance + b.tolerance:
             return [], "forward is not analytic: the complex step and differences differ"
@@ -207,59 +217,16 @@ def _linear(point: Point, found: Found, rng: np.random.Generator) -> Result:
     return rows, []
 
 
-@partial(jax.jit, static_argnums=0)
-def _jitted(function: Callable, *args: PyTree) -> PyTree:
-    return function(*args)
+def compile_ahead(points: Sequence[Point]) -> None:
+    """Compile what many points need, several at a time: what is compiled is then found by those who call it."""
 
+    def compile_one(point: Point) -> None:
+        with suppress(Exception), jax.enable_x64(True):  # what cannot be compiled is told by the oracle that needs it
+            y = jax.eval_shape(lambda *at: point.forward(*at)[0], point.args, point.context)
+            dy = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), y)
+            by_jax(point.forward, point.args, point.context, dy, [np.zeros(a.shape) for a in differentiable(point.args, point.args)])
+            with jax.enable_x64(point.dtype == "float64"):
+                by_jit(point, point.args, point.context, dy)
 
-def _against_jitted(point: Point, found: Found, rng: np.random.Generator) -> Result:
-    """Both passes jitted apart in a lower precision, against themselves in float64.
-
-    What the same rounding of the arguments changes in float64, near a kink for instance, is allowed too.
-    """
-    if point.ties:
-        return [], []
-    oracle, low = "jitted", lambda tree: jax.tree.map(lambda a: jnp.asarray(a, point.dtype if inexact(a) else None), tree)
-    with jax.enable_x64(point.dtype == "float64"):
-        args, context, dy = low(point.args), low(point.context), low(found.dy)
-        try:
-            _, residuals = _jitted(point.forward, args, context)
-        except Exception as error:
-            return [], [f"jitted: forward cannot be traced ({_first_line(error)})"]
-        try:
-            raw = _jitted(point.backward, residuals, dy)
-        except Exception as error:
-            words = f"expected backward to run under jit, got {_first_line(error)}"
-            return ([point.broken(words)], []) if point.jit else ([], [f"jitted: {words}"])
-    got = differentiable(to_numpy(raw, "float64"), point.args)
-    wrong = [
-        (n, g.dtype) for (n, _), g in zip(differentiated(point), differentiable(raw, point.args), strict=True) if g.dtype != point.dtype
-    ]
-    if wrong:
-        return [point.broken(f"expected d{wrong[0][0]} in {point.dtype}, as the arguments are, got {wrong[0][1]}")], []
-    back = to_numpy((args, context, dy), "float64")
-
-    def gradient(args):
-        return differentiable(to_numpy(point.backward(point.forward(args, back[1])[1], back[2])), point.args)
-
-    expected, moved = gradient(back[0]), [np.zeros(g.shape) for g in got]
-    eps = float(jnp.finfo(point.dtype).eps)
-    for _ in range(3):
-        near = jax.tree.map(lambda a: a * (1 + 2 * eps * rng.choice([-1.0, 1.0], a.shape)) if inexact(a) else a, back[0])
-        moved = [np.maximum(m, abs(n - e)) for m, n, e in zip(moved, gradient(near), expected, strict=True)]
-    length = max([1, flat(dy).size, *(g.size for g in got)])
-    size = rounding(point.dtype, length) * max([found.scale, *(float(abs(e).max(initial=0)) for e in expected)])
-    rows = []
-    for (name, axes), g, e, m in zip(differentiated(point), got, expected, moved, strict=True):
-        tolerance = size + 4 * float(m.max(initial=0))
-        row = array_row(point, name, oracle, g, e, tolerance, found)
-        rows.append(
-            row
-            if row.ok
-            else row._replace(words=describe(g, e, tolerance, axes, {}, {}) or f"jitted in {point.dtype} it is not what it is in float64")
-        )
-    return rows, []
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:160] if str(error).strip() else ''}"
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(compile_one, [point for point in points if not point.ties]))

@@ -4,7 +4,7 @@ Every function takes `forward(args, context) -> (y, residuals)`, where `args` is
 by and `context` what else it needs. Outputs are seen as one vector of M entries, `flat(y)`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from funcnn.arrays import Array, PyTree, to_numpy
 
 SAFETY = 8
 """How many times the expected rounding error is allowed; the largest ever seen is told by `python -m experiments mutants`."""
+QUICKLY = {"xla_backend_optimization_level": 0}
+"""Compiler options for what runs only once: half the time to compile."""
 TINY = 1e-200
 """The complex step; its square is nothing."""
 
@@ -34,7 +36,7 @@ def flat(tree: PyTree) -> np.ndarray:
     return np.concatenate(leaves) if leaves else np.zeros(0)
 
 
-@partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+@partial(jax.jit, static_argnums=0, compiler_options=QUICKLY)
 def _by_jax(forward: Callable, args: PyTree, context: PyTree, dy: PyTree, tangents: list[Array]) -> tuple[list[Array], PyTree]:
     leaves, tree = jax.tree.flatten(args)
 
@@ -104,14 +106,9 @@ def unit_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, r
     return Slope(float((behind - before) @ dy) / 2, relative * float(np.linalg.norm(dy)) * size)
 
 
-STEPS = (1e-3, 1e-4, 1e-5)
-
-
-def best_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, relative: float) -> float:
-    """Of a few steps, in units of the leaf's size, the one whose result is surest along `v`."""
-    steps = [s * (float(abs(x).max(initial=0)) or 1.0) for s in STEPS]
-    with np.errstate(all="ignore"):
-        slopes = [differences(function, x, v, dy, relative, s) for s in steps]
+def best_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, relative: float, steps: Sequence[float]) -> float:
+    """Of several steps the one whose result is surest along `v`."""
+    slopes = [differences(function, x, v, dy, relative, step) for step in steps]
     return min(zip(slopes, steps, strict=True), key=lambda pair: (pair[0].kink, pair[0].tolerance))[1]
 
 

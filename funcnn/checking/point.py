@@ -12,6 +12,8 @@ from funcnn.checking.report import Row
 
 Forward = Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
 Backward = Callable[[PyTree, PyTree], PyTree]
+Result = tuple[list[Row], list[str]]
+"""Rows, and why an oracle did not apply."""
 
 
 class Point(NamedTuple):
@@ -28,7 +30,7 @@ class Point(NamedTuple):
         dtype: in which the two passes are jitted and compared with float64.
         ties: whether the point has ties and kinks on purpose: then they are checked against the policy that `plain` declares.
         jit: whether it is an error if `backward` does not run under jit.
-        few: how many directions of each kind are tried (`directions`).
+        quick: whether what is inside is checked by itself too; then fewer directions, one step size and a quick compilation do.
     """
 
     forward: Forward
@@ -42,7 +44,7 @@ class Point(NamedTuple):
     dtype: str = "float32"
     ties: bool = False
     jit: bool = False
-    few: int = 4
+    quick: bool = False
     why: str = ""
 
     def row(self, leaf: str, oracle: str, **values) -> Row:
@@ -93,3 +95,8 @@ def array_row(point: Point, leaf: str, oracle: str, got: np.ndarray, expected: n
         cosine=float((got * expected).sum()) / norms if norms else float("nan"), tolerance=tolerance, index=index,
         got=float(got[index]) if error.size else 0.0, expected=float(expected[index]) if error.size else 0.0,
     )  # fmt: skip
+
+
+def first_line(error: BaseException) -> str:
+    """What was raised, in short."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:160] if str(error).strip() else ''}"
