@@ -28,10 +28,7 @@ SYSTEM = System(
 )  # fmt: skip
 
 
-COLUMNS = {
-    "jax.grad": ("jax.vjp",), "differences": ("differences", "unit step"), "complex step": ("complex step",),
-    "linear in dy": ("linear in dy",), "jitted float32": ("jitted",),
-}  # fmt: skip
+COLUMNS = {"jax.grad": ("jax.vjp",), "differences": ("differences", "unit step"), "complex": ("complex step",), "float32": ("jitted",)}
 
 
 @dataclass(frozen=True)
@@ -70,16 +67,22 @@ def show(report: Report) -> None:
     worst: dict[tuple[str, str], dict[str, float]] = {}
     for row in report.rows:
         if row.leaf != "dy" and not row.kinks:
-            found = worst.setdefault((row.layer or "the network", row.leaf), {})
+            found = worst.setdefault((row.layer, row.leaf), {})
             found[row.oracle] = max(found.get(row.oracle, 0.0), row.relative)
             found["ULPs"] = max(found.get("ULPs", 0.0), row.ulps * (row.oracle == "jax.vjp"))
+
+    def cell(errors: dict[str, float], names: tuple[str, ...]) -> str:
+        seen = [errors[name] for name in names if name in errors]
+        return f"{max(seen):.0e}" if seen else "kinks"
+
     shown = (
-        (layer, f"d{leaf}", *(f"{max(e.get(name, 0) for name in names):.1e}" for names in COLUMNS.values()), f"{e['ULPs']:.0f}")
+        (layer or "all", f"d{leaf}", *(cell(e, names) for names in COLUMNS.values()), f"{e['ULPs']:.0f}")
         for (layer, leaf), e in worst.items()
     )
     table(
-        f"Hand-written gradients, layer by layer as the backward pass goes: {'all right' if report.ok else 'WRONG'}. Largest error by\n"
-        "each oracle, relative to the largest entry; float64 but for the last. A ULP is the spacing of float64 numbers there",
+        f"Hand-written gradients, as the backward pass goes: {'all right' if report.ok else 'WRONG'}\n"
+        "(largest error, relative to the largest entry, in float64 but for the last;\n"
+        "a ULP is the spacing of float64 numbers there)",
         ("layer", "of", *COLUMNS, "ULPs"), shown, text_columns=2,
     )  # fmt: skip
     for row in report.wrong:

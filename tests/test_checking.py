@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import funcnn as fn
+from funcnn import datasets
 from funcnn.checking import GradientError, check_layer, check_pair, check_vjp, checks, comparing, oracles, precision
 from funcnn.checking.oracles import best_step, by_jax, complex_step, differences, directions, distinct, unit_step
 from funcnn.checking.patterns import describe
@@ -214,6 +215,15 @@ def test_a_kink_is_told_apart_from_an_error():
     assert {row.oracle for row in other.rows if not row.ok} >= {"jax.vjp"}
     assert all(row.ok for row in other.rows if row.oracle == "differences")
     assert not all(row.ok for row in check(1.5).rows if row.oracle == "differences")
+
+
+def test_ties_inside_a_network_are_no_errors():
+    """Real digits: their empty borders tie in every pool."""
+    net, images = fn.serial(fn.conv(3, (3, 3)), fn.relu, fn.max_pool((2, 2)), fn.flatten, fn.dense(2)), datasets.digits().test_images[:3]
+    report = check_layer(net, images.shape[1:], at=(*net.init(jax.random.key(1), images.shape[1:]), images))
+    report.raise_if_wrong()
+    assert any(row.kinks for row in report.rows if row.layer == "")
+    assert not check_layer(scaled(net), images.shape[1:], at=(*net.init(jax.random.key(1), images.shape[1:]), images)).ok
 
 
 # What cannot be checked
