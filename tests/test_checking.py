@@ -226,6 +226,20 @@ def test_ties_inside_a_network_are_no_errors():
     assert not check_layer(scaled(net), images.shape[1:], at=(*net.init(jax.random.key(1), images.shape[1:]), images)).ok
 
 
+def test_where_the_function_ends_only_the_directions_inside_count():
+    """log x at 1e-9: a step of the size that suits the other entries leads to where it is not defined."""
+    x = np.asarray([1e-9, 1.0, 2.0])
+    report = check_pair(lambda x: (np.log(x), x), lambda x, dy: (dy / x,), x)
+    report.raise_if_wrong()
+    assert not check_pair(lambda x: (np.log(x), x), lambda x, dy: (1.001 * dy / x,), x).ok
+
+
+def test_nothing_checked_is_no_pass():
+    report = check_pair(lambda x: (x.sum(), x), lambda x, dy: (x,), np.zeros((0, 3)))
+    assert not report.ok
+    assert str(report).startswith("<lambda>: nothing could be checked")
+
+
 # What cannot be checked
 
 
@@ -254,7 +268,8 @@ BROKEN = {
     "another shape": (cube, lambda x, dy: (dy.sum(0),), r"expected dargs\[0\] to be float64 \(3, 4\).*got float64 \(4,\)"),
     "another dtype": (cube, lambda x, dy: ((3 * x**2 * dy).astype("float32"),), r"got float32 \(3, 4\)"),
     "a NaN forward": (lambda x: (x / 0 * 0, x), cube_back, "expected finite outputs, got 12 NaNs"),
-    "a NaN backward": (cube, lambda x, dy: (dy * np.nan,), "entries are not finite"),
+    "a NaN backward": (cube, lambda x, dy: (dy * np.nan,), "expected finite gradients, as the outputs are finite, got 12 NaNs"),
+    "an infinite backward": (cube, lambda x, dy: (np.where(x == x[0, 0], np.inf, 3 * x**2 * dy),), "got 1 NaNs or infinities of 12"),
     "an error inside backward": (cube, lambda x, dy: (dy[:, :99].reshape(5, 5),), r"expected backward\(residuals, dy\) to run, got "),
     "random in backward": (cube, lambda x, dy: (3 * x**2 * dy * np.random.default_rng().random(),), "expected backward to be reproducible"),
 }

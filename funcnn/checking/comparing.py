@@ -138,6 +138,11 @@ def _against_slopes(point: Point, found: Found, rng: np.random.Generator) -> Res
         along = np.asarray([float((v * gradient).sum()) for v in vs])
         relative = found.relative
         oracle, slopes = _slopes(outputs, x, vs, dy, relative, point.quick)
+        finite = [k for k, slope in enumerate(slopes) if np.isfinite(slope[:2]).all()]
+        if not finite:
+            skipped.append("differences: forward is not finite nearby")
+            continue
+        vs, along, slopes = [vs[k] for k in finite], along[finite], [slopes[k] for k in finite]
         rows.append(_slope_row(point, name, oracle, x, vs, along, slopes, found))
         if point.ties:
             continue
@@ -189,7 +194,8 @@ def _slope_row(point: Point, name: str, oracle: str, x, vs, along: np.ndarray, s
     error = abs(along - values)
     error = np.where(np.isfinite(error), error, np.finfo("float64").max)
     single = np.asarray([np.count_nonzero(v) == 1 for v in vs])
-    k = int((error / allowed * (1 + single * ((error > allowed) * 1e300))).argmax())
+    excess = error / allowed
+    k = int(np.where(single, excess, 0).argmax() if (single & (excess > 1)).any() else excess.argmax())
     largest = float(abs(values).max())
     largest = largest if largest > allowed[k] else found.scale or 1.0
     row = point.row(

@@ -40,6 +40,9 @@ def backward_breaks(point: Point, manual: PyTree, residuals: PyTree, dy: PyTree,
         if inexact(a) and (not isinstance(g, np.ndarray | np.generic | jax.Array) or (g.shape, g.dtype) != (a.shape, a.dtype)):
             got = f"{g.dtype} {g.shape}" if hasattr(g, "shape") else type(g).__name__
             return f"expected d{name} to be {a.dtype} {a.shape}, as {name} is, got {got}"
+        count = int((~np.isfinite(np.asarray(g))).sum()) if inexact(a) else 0
+        if count:
+            return f"expected finite gradients, as the outputs are finite, got {count} NaNs or infinities of {g.size} in d{name}"
     if not same(point.backward(residuals, dy), manual):
         return "expected backward to be reproducible, got another gradient from the same residuals and dy"
     fresh = point.forward(point.args, point.context)[1]

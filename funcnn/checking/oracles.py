@@ -109,7 +109,7 @@ def unit_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, r
 def best_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, relative: float, steps: Sequence[float]) -> float:
     """Of several steps the one whose result is surest along `v`."""
     slopes = [differences(function, x, v, dy, relative, step) for step in steps]
-    return min(zip(slopes, steps, strict=True), key=lambda pair: (pair[0].kink, pair[0].tolerance))[1]
+    return min(zip(slopes, steps, strict=True), key=lambda pair: (pair[0].kink, np.nan_to_num(pair[0].tolerance, nan=np.inf)))[1]
 
 
 def directions(size: int, rng: np.random.Generator, *, whole: int = 16, few: int = 4) -> np.ndarray:

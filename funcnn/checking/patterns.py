@@ -44,10 +44,12 @@ def _factor(got: np.ndarray, expected: np.ndarray, tolerance: float, known: Mapp
     c = float((got * expected).sum()) / square
     if abs(got - c * expected).max() > max(1, abs(c)) * tolerance:
         return ""
-    names = [(f"{a}{n}", sign * v) for n, v in known.items() if v != 1 for a, sign in (("", 1), ("-", -1))]
-    guesses = [n for n, v in names if np.isclose(c, v, rtol=1e-6)] + [
-        n.replace("-", "-1 / ") if n[0] == "-" else f"1 / {n}" for n, v in names if np.isclose(c * v, 1, rtol=1e-6)
-    ]
+    guesses = [
+        f"{minus}{inverse}{name}"
+        for name, value in known.items() if value != 1
+        for minus, sign in (("", 1), ("-", -1))
+        for inverse, v in (("", value), ("1 / ", 1 / value)) if np.isclose(c, sign * v, rtol=1e-6, atol=0)
+    ]  # fmt: skip
     hint = "; the sign is wrong" if np.isclose(c, -1) else f"; that is {' or '.join(guesses)}" if guesses else ""
     return f"a constant factor {c:.6g}{hint}"
 

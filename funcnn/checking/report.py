@@ -1,5 +1,6 @@
 """What a check has found: rows of numbers, and where and how a gradient is wrong, in words."""
 
+import math
 from typing import Any, NamedTuple
 
 ORACLES = ("jax.vjp", "complex step", "differences", "unit step", "adjoint", "linear in dy", "jitted", "contract")
@@ -60,10 +61,9 @@ class Row(NamedTuple):
         if self.error == float("inf"):
             return f"{self.where}: {self.words}"
         at = f" at {list(map(int, self.index))}: got {self.got:.9g}, expected {self.expected:.9g}" if self.index else ""
-        numbers = f"relative {self.relative:.3g}, {self.ulps:.3g} ULPs" + (
-            f", cosine {self.cosine:.6f}" if self.cosine == self.cosine else ""
-        )
-        numbers = f"off by {self.error:.3g} (allowed {self.tolerance:.1g}; {numbers})"
+        angle = "" if math.isnan(self.cosine) else f", cosine {self.cosine:.6f}"
+        allowed = f"allowed {self.tolerance:.1g}; relative {self.relative:.3g}, {self.ulps:.3g} ULPs{angle}"
+        numbers = f"off by {self.error:.3g} ({allowed})"
         return f"{self.where} by {self.oracle}: {numbers}{at}" + (f"; {self.words}" if self.words else "")
 
 
@@ -82,8 +82,12 @@ class Report(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether every gradient is right by every oracle that applies."""
-        return all(row.ok for row in self.rows)
+        """Whether something was compared, and every gradient is right by every oracle that applies."""
+        return self._compared and all(row.ok for row in self.rows)
+
+    @property
+    def _compared(self) -> bool:
+        return any(row.entries for row in self.rows if row.leaf != "dy")
 
     @property
     def wrong(self) -> tuple[Row, ...]:
@@ -118,6 +122,10 @@ class Report(NamedTuple):
     def _shown(self) -> tuple[str, ...]:
         return tuple(oracle for oracle in ORACLES if any(row.oracle == oracle for row in self.rows))
 
+    @property
+    def _title(self) -> str:
+        return f"{self.name}: {'right' if self.ok else 'WRONG' if self._compared or self.wrong else 'nothing could be checked'}"
+
     def _verdict(self) -> list[str]:
         lines = [f"first wrong in the backward pass: {self.first_wrong}"] if self.first_wrong else []
         return lines + [row.explain() for row in self.wrong] + [f"not applied: {why}" for why in self.skipped]
@@ -125,17 +133,16 @@ class Report(NamedTuple):
     def __str__(self) -> str:
         lines = [("relative error by", *self._shown), *self._lines()]
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        shown = [
-            "  ".join(c.ljust(w) if not i else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))) for line in lines
-        ]
-        return "\n".join([f"{self.name}: {'right' if self.ok else 'WRONG'}", *shown, *self._verdict()])
+        cells = [[c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))] for line in lines]
+        shown = ["  ".join(row) for row in cells]
+        return "\n".join([self._title, *shown, *self._verdict()])
 
     def __rich__(self) -> Any:
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
-        made = Table(title=f"{self.name}: {'right' if self.ok else 'WRONG'}", title_style="green" if self.ok else "bold red")
+        made = Table(title=self._title, title_style="green" if self.ok else "bold red")
         for i, header in enumerate(("relative error by", *self._shown)):
             made.add_column(header, justify="right" if i else "left")
         for line in self._lines():
