@@ -164,10 +164,10 @@ def test_a_pair_of_plain_numpy_is_compared_with_differences():
 
     report = check_pair(forward, lambda x, dy: (3 * x**2 * dy,), X)
     report.raise_if_wrong()
-    assert any("cannot be traced" in why for why in report.skipped)
+    assert any("JAX cannot trace forward" in why for why in report.skipped)
     (row,) = check_pair(forward, lambda x, dy: (3 * x**2 * dy + (x == x[1, 2]) * 1e-6,), X).wrong
     assert row.index == (1, 2)
-    assert "one entry: only axis 0 1, axis 1 2" in row.words
+    assert "one entry, [1, 2]" in row.words
 
 
 def test_whole_numbers_are_no_variables():
@@ -237,7 +237,7 @@ def test_where_the_function_ends_only_the_directions_inside_count():
 def test_nothing_checked_is_no_pass():
     report = check_pair(lambda x: (x.sum(), x), lambda x, dy: (x,), np.zeros((0, 3)))
     assert not report.ok
-    assert str(report).startswith("<lambda>: nothing could be checked")
+    assert str(report).startswith("<lambda>: not everything could be checked")
 
 
 # What cannot be checked
@@ -322,7 +322,7 @@ def test_the_oracles_are_right_where_the_derivative_is_known():
     slope = (3 * x**2 * dy * v).sum()
     cubes = lambda x: x**3
     np.testing.assert_allclose(complex_step(cubes, x, v, dy, 1e-15).value, slope, rtol=1e-14)
-    found = differences(cubes, x, v, dy, 1e-15, best_step(cubes, x, v, dy, 1e-15, (1e-2, 1e-4, 1e-9)))
+    found = differences(cubes, x, v, dy, 1e-15, best_step(cubes, x, v, dy, 1e-15, (1e-2, 1e-4, 1e-9), 0.0))
     assert abs(found.value - slope) <= found.tolerance <= 1e-5
     assert not found.kink
     assert unit_step(cubes, x, v, dy, 1e-15) is None
@@ -359,7 +359,7 @@ PATTERNS = {
     "shifted by 1 along row": lambda g: np.pad(g, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :5],
     "only the last column (the border, 5)": lambda g: g * (np.arange(6) < 5)[:, None],
     "only rows with index % 2 in [1] (a stride phase); there a constant factor 2": lambda g: g * np.asarray([1, 2, 1, 2, 1])[:, None, None],
-    "one entry: only example 2, row 1, column 3, channel 1": lambda g: g + (g == g[2, 1, 3, 1]),
+    "one entry, [2, 1, 3, 1]": lambda g: g + (g == g[2, 1, 3, 1]),
     "only example 1, channel 1; there 0 throughout": lambda g: g * (1 - np.outer(np.arange(4) == 1, np.arange(3) == 1))[:, None, None],
     "off by a constant per channel": lambda g: g + np.asarray([1.0, -2.0, 0.5]),
     "off by -2 times x": lambda g: g - 2 * np.sin(G),

@@ -1,6 +1,7 @@
 """Every mutant is caught and named, right layers are called right, and one wrong entry among a million is found."""
 
 import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -37,6 +38,8 @@ def test_every_mutant_is_caught_and_named(mutant):
 def test_the_catalogue_is_large_and_its_names_are_different():
     assert len({m.name for m in CATALOGUE}) == len(CATALOGUE) >= 50
     assert sum(bool(m.words) for m in CATALOGUE) >= 50
+    for text in (mutants.__doc__, (Path(__file__).parents[1] / "README.md").read_text()):
+        assert f"{len(CATALOGUE)} wrong gradients" in text
 
 
 def test_mutants_are_wrong_in_their_backward_pass_alone():

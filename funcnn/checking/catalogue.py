@@ -40,7 +40,7 @@ def _squared_error(change: Change | None = None) -> Layer:
         value, doutputs = fn.mean_squared_error(outputs, targets)
         return value, change(doutputs, (outputs,), doutputs) if change else doutputs
 
-    return m.loss_layer("mean_squared_error", loss, np.linspace(-1.0, 1.0, 12).reshape(4, 3))
+    return m.loss_layer("mean_squared_error", loss, np.linspace(-1.0, 1.0, 12, dtype="float32").reshape(4, 3))
 
 
 def _smoothing_forgotten() -> Layer:
@@ -82,8 +82,8 @@ def _make() -> list[Mutant]:
     change("one tap missing", CONV, IMAGE, "w", m.where(0.0, 1, 2), "kernel row 1, the last kernel column .*missing")
     change("one example missing", CONV, IMAGE, "x", m.where(0.0, 2), "example 2; there 0 throughout")
     change("one output channel's sign", CONV, IMAGE, "w", m.where(-1.0, ..., 2), "output channel 2; there a constant factor -1")
-    change("one entry of a million zeroed", MILLION, (1000,), "w", m.where(0.0, 321, 654), "one entry: only axis 0 321, axis 1 654")
-    change("one entry of a million off by 1e-3", MILLION, (1000,), "w", m.where(1.001, 12, 34), "one entry: only axis 0 12, axis 1 34")
+    change("one entry of a million zeroed", MILLION, (1000,), "w", m.where(0.0, 321, 654), r"one entry, \[321, 654\]; it is 0")
+    change("one entry of a million off by 1e-3", MILLION, (1000,), "w", m.where(1.001, 12, 34), r"one entry, \[12, 34\]")
     # Transposed, flipped, moved
     add("conv dx: the kernel not flipped", CONV, IMAGE, misled(CONV, _flip, "x"), "right if w were flipped in space")
     add("conv dx: the kernel transposed in space", CONV, IMAGE, misled(CONV, _transpose, "x"), "right if w were transposed in space")

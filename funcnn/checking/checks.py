@@ -12,6 +12,7 @@ from funcnn.arrays import Array, PyTree, check_in_shape, check_option, to_numpy
 from funcnn.checking.comparing import compare, compile_ahead
 from funcnn.checking.oracles import distinct
 from funcnn.checking.point import Point
+from funcnn.checking.precision import constants, holds_wide, trace
 from funcnn.checking.report import Report
 from funcnn.layer import Call, Layer, calls
 
@@ -43,6 +44,9 @@ class FunctionForward(NamedTuple):
 
     def __call__(self, args: PyTree, _: PyTree) -> tuple[PyTree, PyTree]:
         y = self.function(*args)
+        if self.has_residuals and not (isinstance(y, tuple) and len(y) == 2):
+            got = f"a tuple of {len(y)}" if isinstance(y, tuple) else type(y).__name__
+            raise TypeError(f"check_pair: expected forward to return a pair (y, residuals), got {got}")
         return y if self.has_residuals else (y, args)
 
 
@@ -98,7 +102,7 @@ def check_layer(
     params, state, x = to_numpy(at, "float64")
     with jax.enable_x64(True):
         points = [point for train in (True, False) for point in _points(Call(layer, params, state, x, key), train, dtype, rng)]
-    if len(points) > 4:
+    if len(points) > 4 and not any(point.wide for point in points):
         compile_ahead(points)
     return _report(layer.name, points, rng)
 
@@ -122,7 +126,7 @@ def check_pair(forward: Callable, backward: Callable, *args: PyTree, seed: int =
     given, leaves = _arguments("check_pair", args, dtype)
     run = FunctionForward(forward, has_residuals=True, check=object())
     point = Point(run, backward, run, given, (), leaves, dtype=dtype)
-    return _report(getattr(forward, "__name__", "pair"), [point], np.random.default_rng(seed))
+    return _report(getattr(forward, "__name__", "pair"), [_told(point)], np.random.default_rng(seed))
 
 
 def check_vjp(function: Callable, *args: PyTree, seed: int = 0, dtype: Precision = "float32") -> Report:
@@ -147,7 +151,7 @@ def check_vjp(function: Callable, *args: PyTree, seed: int = 0, dtype: Precision
     point = Point(
         FunctionForward(function, has_residuals=False, check=check), Pulled(function, check), plain, given, (), leaves, dtype=dtype, why=why
     )
-    return _report(getattr(function, "__name__", "function"), [point], np.random.default_rng(seed))
+    return _report(getattr(function, "__name__", "function"), [_told(point)], np.random.default_rng(seed))
 
 
 def _check_options(dtype: str) -> None:
@@ -202,19 +206,19 @@ def _points(call: Call, train: bool, dtype: str, rng: np.random.Generator, path:
     inside = calls(layer, params, state, x, key=key, train=train)
     for i, inner in reversed(list(enumerate(inside))):
         yield from _points(inner, train, dtype, rng, " / ".join(filter(None, (path, f"{i} {inner.layer.name}"))))
-    modes = _modes(layer, *_shapes((params, state, x, key)))
+    modes, wide = _programs(layer, *_shapes((params, state, x, key)))
     if not train and modes == 1:
         return
     case = ("train" if train else "eval") if modes == 2 else ""
     pair = (LayerForward(layer, train), layer.backward, LayerForward(layer, train))
     context, leaves = (state, key), _names({"": params, "x": x})
     if inside:
-        yield Point(*pair, (params, x), context, leaves, case, path, dtype, jit=True, quick=True)
+        yield Point(*pair, (params, x), context, leaves, case, path, dtype, jit=True, quick=True, wide=wide)
         return
-    yield Point(*pair, (params, distinct(x, rng)), context, leaves, case, path, dtype, jit=True)
+    yield Point(*pair, (params, distinct(x, rng)), context, leaves, case, path, dtype, jit=True, wide=wide)
     # multiples of 1/8: sums and products of these are exact, so that what ties, ties in every order of summation
     tied = jax.tree.map(lambda a: np.round(8 * a) / 8, params), np.round(1.5 * (x - x.mean()) / (x.std() or 1.0))
-    yield Point(*pair, tied, context, leaves, ", ".join(filter(None, (case, "ties"))), path, dtype, ties=True)
+    yield Point(*pair, tied, context, leaves, ", ".join(filter(None, (case, "ties"))), path, dtype, ties=True, wide=wide)
 
 
 def _shapes(tree: PyTree) -> tuple[Any, Any]:
@@ -223,18 +227,38 @@ def _shapes(tree: PyTree) -> tuple[Any, Any]:
 
 
 @lru_cache(maxsize=1024)
-def _modes(layer: Layer, shapes: Any, structure: Any) -> int:
-    """1 where training traces to the same program as evaluation, else 2."""
+def _programs(layer: Layer, shapes: Any, structure: Any) -> tuple[int, bool]:
+    """How many programs training and evaluation trace to, 1 or 2; and whether these hold NumPy arrays of 64 bits."""
     params, state, x, key = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*s) for s in shapes])
-    return len({str(jax.make_jaxpr(LayerForward(layer, train))((params, x), (state, key))) for train in (True, False)})
+    try:
+        traced = [trace(LayerForward(layer, train), layer.backward, (params, x), (state, key)) for train in (True, False)]
+    except Exception:
+        return 2, False  # what cannot be traced is told by the oracles
+    return len({(str(p), *(c.tobytes() for c in constants(p))) for p in traced}), holds_wide(*traced)
 
 
-def _report(name: str, points, rng: np.random.Generator) -> Report:
-    rows, skipped = [], {}
-    for point in points:
-        some, why = compare(point, rng)
-        rows += some
-        for reason in why:
-            skipped.setdefault(reason, []).append(" ".join(filter(None, (point.layer, point.case and f"({point.case})"))))
+def _told(point: Point) -> Point:
+    """The point, and whether its pair holds NumPy arrays of 64 bits."""
+    try:
+        with jax.enable_x64(True):
+            traced = [trace(point.forward, point.backward, point.args, point.context) for _ in range(2)]
+    except Exception:
+        return point  # what cannot be traced is told by the oracles
+    return point._replace(wide=holds_wide(*traced))
+
+
+def _report(name: str, points: Sequence[Point], rng: np.random.Generator) -> Report:
+    rows, skipped, wide = [], {}, any(point.wide for point in points)
+    try:
+        if wide:
+            jax.clear_caches()
+        for point in points:
+            some, why = compare(point, rng)
+            rows += some
+            for reason in why:
+                skipped.setdefault(reason, []).append(" ".join(filter(None, (point.layer, point.case and f"({point.case})"))))
+    finally:
+        if wide:  # what JAX has compiled with these arrays in float64 it would use in float32 too
+            jax.clear_caches()
     reasons = (r + (f": {', '.join(dict.fromkeys(where))}" if any(where) else "") for r, where in skipped.items())
     return Report(name, tuple(rows), tuple(reasons))

@@ -6,13 +6,15 @@ from contextlib import suppress
 from itertools import product
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from funcnn.arrays import to_numpy
+from funcnn.arrays import PyTree, to_numpy
 from funcnn.checking.contract import backward_breaks, forward_breaks
-from funcnn.checking.oracles import Slope, best_step, by_jax, complex_step, differences, directions, flat, rounding, unit_step
+from funcnn.checking.oracles import Slope, best_step, by_jax, complex_step, differences, directions, flat, unit_step
 from funcnn.checking.patterns import describe
 from funcnn.checking.point import (
+    MOVED,
     Forward,
     Found,
     Point,
@@ -21,8 +23,12 @@ from funcnn.checking.point import (
     differentiable,
     differentiated,
     first_line,
+    frozen,
     inexact,
+    largest,
+    measure,
     normal_like,
+    sized_row,
 )
 from funcnn.checking.precision import against_jitted, by_jit
 from funcnn.checking.report import Row
@@ -31,22 +37,20 @@ from funcnn.checking.report import Row
 def compare(point: Point, rng: np.random.Generator) -> Result:
     """The rows of one point, and why which oracle did not apply."""
     with jax.enable_x64(True), np.errstate(all="ignore"):
+        point = point._replace(args=frozen(point.args))
         y, residuals = point.forward(point.args, point.context)
         words = forward_breaks(point, y, residuals)
         if words:
-            return [point.broken(words)], []
-        dy = normal_like(to_numpy(y), rng)
+            return ([], [f"ties: {words}"]) if point.ties and not np.isfinite(flat(y)).all() else ([point.broken(words)], [])
+        dy = frozen(normal_like(to_numpy(y), rng))
         try:
             manual = point.backward(residuals, dy)
             words = backward_breaks(point, manual, residuals, dy, rng)
         except Exception as error:  # whatever the code under test raises
-            manual, words = None, f"expected backward(residuals, dy) to run, got {type(error).__name__}: {error}"
+            words = f"expected backward(residuals, dy) to run, got {first_line(error)}"
         if words:
             return [point.broken(words)], []
-        gradient = differentiable(to_numpy(manual), point.args)
-        length = max([1, flat(y).size, *(g.size for g in gradient)])
-        size = max([float(abs(flat(dy)).max(initial=0)), *(float(abs(g).max(initial=0)) for g in gradient)])
-        found = Found(dy, gradient, rounding(flat(y).dtype, length), size)
+        found = measure(point, point.args, point.context, dy, float(jnp.finfo(flat(y).dtype).eps), rng)
         rows, skipped = [], []
         for oracle in (_against_jax, _against_slopes, _linear, against_jitted):
             some, why = oracle(point, found, rng)
@@ -59,24 +63,31 @@ def _against_jax(point: Point, found: Found, rng: np.random.Generator) -> Result
     plain = point.plain
     if plain is None:
         return [], [f"jax.vjp, adjoint: {point.why}"]
-    v, rows = [rng.standard_normal(g.shape) for g in found.gradient], []
+    v, rows, skipped = [rng.standard_normal(g.shape) for g in found.gradient], [], []
     try:
         expected, dots = by_jax(plain, point.args, point.context, found.dy, v)
-    except Exception as error:
-        return [], [f"jax.vjp, adjoint: forward cannot be traced ({first_line(error)})"]
-    tolerance = found.relative * max([found.scale, *(float(abs(e).max(initial=0)) for e in expected)])
-    for (name, axes), got, right in zip(differentiated(point), found.gradient, expected, strict=True):
-        row = array_row(point, name, "jax.vjp", got, right, tolerance, found)
+    except Exception as first:
+        try:
+            expected, dots = *by_jax(plain, point.args, point.context, found.dy, v, with_jvp=False)[:1], None
+        except Exception as error:
+            return [], [f"jax.vjp, adjoint: JAX cannot trace forward ({type(error).__name__})"]
+        skipped = [f"adjoint: forward has no forward mode ({first_line(first)})"]
+    for i, ((name, axes), got, right) in enumerate(zip(differentiated(point), found.gradient, expected, strict=True)):
+        tolerance = found.allowed(i, right)
+        row = array_row(point, name, "jax.vjp", got, right, tolerance)
         rows.append(row if row.ok else row._replace(words=_explain(point, plain, found, name, axes, got, right, tolerance)))
-    if not point.ties:
-        left, right = float(flat(dots) @ flat(found.dy)), sum(float((a * g).sum()) for a, g in zip(v, found.gradient, strict=True))
-        size = sum(float(np.linalg.norm(a) * np.linalg.norm(g)) for a, g in zip(v, found.gradient, strict=True))
-        size += float(np.linalg.norm(flat(dots)) * np.linalg.norm(flat(found.dy)))
-        row = point.row(
-            "dy", "adjoint", entries=1, error=abs(left - right), relative=abs(left - right) / (size or 1), got=right, expected=left
-        )
-        rows.append(row._replace(tolerance=found.relative * size))
-    return rows, []
+    if dots is not None and not point.ties:
+        rows.append(_adjoint(point, found, v, dots))
+    return rows, skipped
+
+
+def _adjoint(point: Point, found: Found, v: list[np.ndarray], dots: PyTree) -> Row:
+    pairs = list(zip(v, found.gradient, found.moved, strict=True))
+    left, right = float(flat(dots) @ flat(found.dy)), sum(float((a * g).sum()) for a, g, _ in pairs)
+    size = float(abs(flat(dots)) @ abs(flat(found.dy))) + sum(float(abs(a * g).sum()) for a, g, _ in pairs)
+    tolerance = found.relative * size + MOVED * sum(float((abs(a) * m).sum()) for a, _, m in pairs)
+    row = sized_row(point, "dy", "adjoint", abs(left - right), tolerance, size)
+    return row._replace(entries=1, got=right, expected=left)
 
 
 def _explain(point: Point, plain: Forward, found: Found, name: str, axes, got: np.ndarray, right: np.ndarray, tolerance: float) -> str:
@@ -98,7 +109,7 @@ def _as_if(point: Point, plain: Forward, found: Found, name: str, got: np.ndarra
             if changed.shape != leaves[i].shape:
                 continue
             args = jax.tree.unflatten(tree, [*leaves[:i], np.ascontiguousarray(changed), *leaves[i + 1 :]])
-            pulled = by_jax(plain, args, point.context, found.dy, [np.zeros(g.shape) for g in found.gradient])[0][which]
+            pulled = by_jax(plain, args, point.context, found.dy, [np.zeros(g.shape) for g in found.gradient], with_jvp=False)[0][which]
             if abs(pulled - got).max() <= tolerance:
                 return f"right if {other} were {how}"
     return ""
@@ -123,93 +134,88 @@ def _changes(a: np.ndarray, first: int) -> Iterator[tuple[str, np.ndarray]]:
 def _against_slopes(point: Point, found: Found, rng: np.random.Generator) -> Result:
     """Along random directions and single entries, in NumPy (or whatever `forward` computes in)."""
     leaves, tree = jax.tree.flatten(point.args)
-    dy, rows, skipped, used, few = flat(found.dy), [], [], iter(found.gradient), 1 if point.quick else 4
-    for i, name in enumerate(point.leaves):
-        if not inexact(leaves[i]):
+    rows, skipped, used, few = [], [], iter(range(len(found.gradient))), 1 if point.quick else 4
+    for place, name in enumerate(point.leaves):
+        if not inexact(leaves[place]):
             continue
-        x, gradient = leaves[i], next(used)
+        x, i = leaves[place], next(used)
         if not x.size:
             continue
 
-        def outputs(value: np.ndarray, i: int = i) -> np.ndarray:
-            return flat(point.forward(jax.tree.unflatten(tree, [*leaves[:i], value, *leaves[i + 1 :]]), point.context)[0])
+        def outputs(value: np.ndarray, place: int = place) -> np.ndarray:
+            return flat(point.forward(jax.tree.unflatten(tree, [*leaves[:place], value, *leaves[place + 1 :]]), point.context)[0])
 
         vs = [v.reshape(x.shape) for v in directions(x.size, rng, whole=4 * few, few=few)]
-        along = np.asarray([float((v * gradient).sum()) for v in vs])
-        relative = found.relative
-        oracle, slopes = _slopes(outputs, x, vs, dy, relative, point.quick)
-        finite = [k for k, slope in enumerate(slopes) if np.isfinite(slope[:2]).all()]
-        if not finite:
-            skipped.append("differences: forward is not finite nearby")
+        oracle, slopes = _slopes(outputs, x, vs, found, point.quick)
+        if not slopes:
+            skipped.append(f"differences: forward is not finite near {name}")
             continue
-        vs, along, slopes = [vs[k] for k in finite], along[finite], [slopes[k] for k in finite]
-        rows.append(_slope_row(point, name, oracle, x, vs, along, slopes, found))
+        rows.append(_slope_row(point, name, oracle, i, vs, slopes, found))
         if point.ties:
             continue
-        smooth, why = _exact(outputs, x, vs, dy, relative, slopes)
+        smooth, why = _exact(outputs, x, vs, found, slopes)
         if smooth:
-            chosen = list(smooth)
-            rows.append(_slope_row(point, name, "complex step", x, [vs[k] for k in chosen], along[chosen], list(smooth.values()), found))
+            rows.append(_slope_row(point, name, "complex step", i, vs, smooth, found))
         else:
             skipped.append(f"complex step: {why}")
     return rows, list(dict.fromkeys(skipped))
 
 
-def _slopes(outputs, x, vs, dy, relative, quick: bool) -> tuple[str, list[Slope]]:
-    """By unit steps where the function is linear in this argument, else by five-point differences."""
+def _slopes(outputs, x, vs, found: Found, quick: bool) -> tuple[str, dict[int, Slope]]:
+    """By unit steps where the function is linear in this argument, else by five-point differences; only the finite ones."""
+    dy, relative, shaken = flat(found.dy), found.relative, found.shaken
     linear = [unit_step(outputs, x, v, dy, relative) for v in vs[:1]]
     if linear[0]:
         linear += [unit_step(outputs, x, v, dy, relative) for v in vs[1:]]
     if all(linear):
-        return "unit step", [s for s in linear if s]
-    steps = [s * (float(abs(x).max()) or 1.0) for s in ((1e-5,) if quick else (1e-3, 1e-4, 1e-5))]
-    step = best_step(outputs, x, vs[0], dy, relative, steps) if len(steps) > 1 else steps[0]
-    slopes = [differences(outputs, x, v, dy, relative, step) for v in vs]
-    size = max(abs(s.value) for s in slopes)
-    for i, s in enumerate(slopes):
-        if s.tolerance > 1e-5 * size and not s.kink:  # a kink nearby, which smaller steps may not reach
-            slopes[i] = min(s, differences(outputs, x, vs[i], dy, relative, step / 100), key=lambda s: s.tolerance)
-    return "differences", slopes
+        return "unit step", {k: s for k, s in enumerate(linear) if s}
+    size = largest(x) or 1.0
+    step = 1e-5 * size if quick else best_step(outputs, x, vs[0], dy, relative, [s * size for s in (1e-3, 1e-4, 1e-5)], shaken)
+    slopes = {k: differences(outputs, x, v, dy, relative, step, shaken) for k, v in enumerate(vs)}
+    known = max((abs(s.value) for s in slopes.values() if np.isfinite(s.value)), default=0.0)
+    for k, s in slopes.items():
+        if not s.kink and not s.tolerance <= 1e-5 * known:  # a kink or an end nearby, which smaller steps may not reach
+            smaller = (differences(outputs, x, vs[k], dy, relative, step * f, shaken) for f in (1e-2, 1e-5))
+            slopes[k] = min((s, *smaller), key=lambda s: np.nan_to_num(s.tolerance, nan=np.inf))
+    return "differences", {k: s for k, s in slopes.items() if np.isfinite(s[:2]).all()}
 
 
-def _exact(outputs, x, vs, dy, relative, slopes: list[Slope]) -> tuple[dict[int, Slope], str]:
-    """By the complex step, for each direction along which differences see no kink; or why it does not apply."""
-    sure = 1e-4 * max(abs(s.value) for s in slopes)
-    smooth = [k for k, s in enumerate(slopes) if not s.kink and s.tolerance <= sure]
+def _exact(outputs, x, vs, found: Found, slopes: dict[int, Slope]) -> tuple[dict[int, Slope], str]:
+    """By the complex step, along each direction where differences are sure enough to tell whether it is right; or why it is not used."""
+    sure = 1e-4 * max(abs(s.value) for s in slopes.values())
+    smooth = [k for k, s in slopes.items() if not s.kink and s.tolerance <= sure]
     if not smooth:
-        return {}, "there is a kink along every direction"
+        return {}, "differences are not sure enough to tell whether it applies"
     try:
-        exact = {k: complex_step(outputs, x, vs[k], dy, relative) for k in smooth}
+        exact = {k: complex_step(outputs, x, vs[k], flat(found.dy), found.relative) for k in smooth}
     except Exception as error:
-        return {}, f"forward does not take complex numbers ({first_line(error)})"
+        return {}, f"forward does not take complex numbers ({type(error).__name__})"
     if not all(abs(exact[k].value - slopes[k].value) <= exact[k].tolerance + slopes[k].tolerance for k in smooth):
-        return {}, "forward is not analytic: the complex step and differences differ"
+        return {}, "forward is not analytic, as it differs from differences"
     return exact, ""
 
 
-def _slope_row(point: Point, name: str, oracle: str, x, vs, along: np.ndarray, slopes: list[Slope], found: Found) -> Row:
+def _slope_row(point: Point, name: str, oracle: str, i: int, vs, slopes: dict[int, Slope], found: Found) -> Row:
     """The direction whose error is largest, in units of what it allows; a single entry where one is wrong."""
-    values, allowed = np.asarray([s.value for s in slopes]), np.asarray([s.tolerance for s in slopes])
-    allowed = allowed + found.relative * np.asarray([np.linalg.norm(v) for v in vs]) * found.scale
-    error = abs(along - values)
-    error = np.where(np.isfinite(error), error, np.finfo("float64").max)
-    single = np.asarray([np.count_nonzero(v) == 1 for v in vs])
-    excess = error / allowed
+    gradient, chosen = found.gradient[i], [vs[k] for k in slopes]
+    along, values = np.asarray([float((v * gradient).sum()) for v in chosen]), np.asarray([s.value for s in slopes.values()])
+    allowed = np.asarray([
+        s.tolerance + found.relative * float(abs(v * gradient).sum()) + MOVED * float((abs(v) * found.moved[i]).sum())
+        for v, s in zip(chosen, slopes.values(), strict=True)
+    ])  # fmt: skip
+    single, excess = np.asarray([np.count_nonzero(v) == 1 for v in chosen]), abs(along - values) / np.maximum(allowed, 1e-300)
     k = int(np.where(single, excess, 0).argmax() if (single & (excess > 1)).any() else excess.argmax())
-    largest = float(abs(values).max())
-    largest = largest if largest > allowed[k] else found.scale or 1.0
-    row = point.row(
-        name, oracle, entries=len(vs), error=float(error[k]), relative=float(error[k]) / largest,
-        ulps=float(error[k] / np.spacing(largest)),
-        tolerance=float(allowed[k]), kinks=sum(s.kink for s in slopes), got=float(along[k]), expected=float(values[k]),
-        index=tuple(np.argwhere(vs[k])[0]) if single[k] else (),
+    kink = list(slopes.values())[k].kink
+    row = sized_row(point, name, oracle, float(abs(along[k] - values[k])), float(allowed[k]), largest(values))
+    row = row._replace(
+        entries=len(chosen), kinks=sum(s.kink for s in slopes.values()), got=float(along[k]), expected=float(values[k]),
+        index=tuple(np.argwhere(chosen[k])[0]) if single[k] else (),
     )  # fmt: skip
-    if not row.ok and single.all() and len(vs) == x.size:
-        got, right = along.reshape(x.shape), values.reshape(x.shape)
-        row = row._replace(words=describe(got, right, float(allowed.max()), point.leaves[name], {}, {}))
-    if slopes[k].kink and not row.ok:
-        row = row._replace(words="; ".join(filter(None, (row.words, "at a kink, and outside of the slopes on its two sides"))))
-    return row
+    words = "at a kink, and outside of the slopes on its two sides" if kink else ""
+    if single.all() and len(chosen) == gradient.size:
+        got, right = along.reshape(gradient.shape), values.reshape(gradient.shape)
+        words = "; ".join(filter(None, (describe(got, right, float(allowed.max()), point.leaves[name], {}, {}), words)))
+    return row if row.ok else row._replace(words=words)
 
 
 def _linear(point: Point, found: Found, rng: np.random.Generator) -> Result:
@@ -220,9 +226,8 @@ def _linear(point: Point, found: Found, rng: np.random.Generator) -> Result:
     mixed = jax.tree.map(lambda d, u: (a * d + b * u).astype(d.dtype), found.dy, du)
     other, both = (differentiable(to_numpy(point.backward(residuals, d)), point.args) for d in (du, mixed))
     rows = []
-    size = found.relative * max([found.scale, *(float(abs(g).max(initial=0)) for g in (*other, *both))])
-    for (name, _), g, u, m in zip(differentiated(point), found.gradient, other, both, strict=True):
-        row = array_row(point, name, "linear in dy", m, a * g + b * u, size, found)
+    for i, ((name, _), g, u, m) in enumerate(zip(differentiated(point), found.gradient, other, both, strict=True)):
+        row = array_row(point, name, "linear in dy", m, a * g + b * u, 4 * max(found.allowed(i, e) for e in (g, u, m)))
         rows.append(row if row.ok else row._replace(words="backward is not linear in dy: something depends on the cotangent that must not"))
     return rows, []
 

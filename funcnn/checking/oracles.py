@@ -36,8 +36,10 @@ def flat(tree: PyTree) -> np.ndarray:
     return np.concatenate(leaves) if leaves else np.zeros(0)
 
 
-@partial(jax.jit, static_argnums=0, compiler_options=QUICKLY)
-def _by_jax(forward: Callable, args: PyTree, context: PyTree, dy: PyTree, tangents: list[Array]) -> tuple[list[Array], PyTree]:
+@partial(jax.jit, static_argnums=(0, 1), compiler_options=QUICKLY)
+def _by_jax(
+    forward: Callable, with_jvp: bool, args: PyTree, context: PyTree, dy: PyTree, tangents: list[Array]
+) -> tuple[list[Array], PyTree]:
     leaves, tree = jax.tree.flatten(args)
 
     def of(given: list[Array]) -> PyTree:
@@ -46,14 +48,16 @@ def _by_jax(forward: Callable, args: PyTree, context: PyTree, dy: PyTree, tangen
 
     primals = [a for a in leaves if jnp.issubdtype(a.dtype, jnp.inexact)]
     y, pull = jax.vjp(of, primals)
-    _, dots = jax.jvp(of, (primals,), (tangents,))
+    dots = jax.jvp(of, (primals,), (tangents,))[1] if with_jvp else y
     return pull(jax.tree.map(lambda d, y: d.astype(y.dtype), dy, y))[0], dots
 
 
-def by_jax(forward: Callable, args: PyTree, context: PyTree, dy: PyTree, tangents: list[Array]) -> tuple[list[np.ndarray], PyTree]:
+def by_jax(
+    forward: Callable, args: PyTree, context: PyTree, dy: PyTree, tangents: list[Array], with_jvp: bool = True
+) -> tuple[list[np.ndarray], PyTree]:
     """J^T dy by `jax.vjp` and J tangents by `jax.jvp` of `forward`, in one program, for the floating-point leaves of args; float64."""
     with jax.enable_x64(True):
-        return to_numpy(_by_jax(forward, *jax.tree.map(jnp.asarray, (args, context, dy, tangents))))
+        return to_numpy(_by_jax(forward, with_jvp, *jax.tree.map(jnp.asarray, (args, context, dy, tangents))))
 
 
 class Slope(NamedTuple):
@@ -80,17 +84,20 @@ def complex_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray
     return Slope(float(slopes @ dy), relative * float(np.linalg.norm(slopes) * np.linalg.norm(dy)))
 
 
-def differences(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, relative: float, step: float) -> Slope:
+def differences(
+    function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, relative: float, step: float, shaken: float = 0.0
+) -> Slope:
     """Five-point central differences.
 
         d(h) = (f(x + h v) - f(x - h v)) / 2 h,    slope = (4 d(h) - d(2 h)) / 3
 
     Its error is below |d(h) - d(2 h)|, where a kink within 2 h shows too. At a kink in x itself the slopes on either
-    side differ by twice |f(x + h v) - 2 f(x) + f(x - h v)| / 2 h, which does not shrink with h: then any value between is allowed.
+    side differ by twice |f(x + h v) - 2 f(x) + f(x - h v)| / 2 h, which does not shrink with h: then any value between is
+    allowed. `shaken` is the noise of f, where that is more than the rounding of its values.
     """
     f = [function(x + k * step * v) for k in (-2, -1, 0, 1, 2)]
     near, far = (f[3] - f[1]) / (2 * step), (f[4] - f[0]) / (4 * step)  # (M,)
-    noise = relative * float(np.linalg.norm(dy) * max(abs(a).max(initial=0) for a in f)) / step
+    noise = float(np.linalg.norm(dy)) * (relative * max(abs(a).max(initial=0) for a in f) + 16 * shaken) / step
     bends = [float(abs(a - 2 * f[2] + b) @ abs(dy)) / (2 * k * step) for k, a, b in ((1, f[1], f[3]), (2, f[0], f[4]))]
     kink = bends[0] > max(0.75 * bends[1], noise)
     value = float((4 * near - far) @ dy) / 3
@@ -98,17 +105,24 @@ def differences(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray,
 
 
 def unit_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, relative: float) -> Slope | None:
-    """(f(x + v) - f(x - v)) / 2: exact to rounding where f is linear in this argument; None where it is not."""
-    before, here, behind = (function(x + k * v) for k in (-1, 0, 1))
-    size = max(abs(a).max(initial=0) for a in (before, here, behind))
-    if not np.isfinite(size) or abs(before - 2 * here + behind).max(initial=0) > relative * size:
+    """(f(x + v) - f(x - 0.37 v)) / 1.37: exact to rounding where f is linear in this argument; None where it is not.
+
+    Whether it is shows at four points whose distances have no common measure: nothing odd or periodic looks linear there.
+    """
+    steps = (-0.37, 0.0, 1.0, 2**0.5)
+    before, here, behind, far = (function(x + k * v) for k in steps)
+    size = max(abs(a).max(initial=0) for a in (before, here, behind, far))
+    bend = max(abs(f - here - k * (behind - here)).max(initial=0) for k, f in ((steps[0], before), (steps[3], far)))
+    if not np.isfinite(size) or bend > relative * size:
         return None
-    return Slope(float((behind - before) @ dy) / 2, relative * float(np.linalg.norm(dy)) * size)
+    return Slope(float((behind - before) @ dy) / 1.37, relative * float(np.linalg.norm(dy)) * size)
 
 
-def best_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, relative: float, steps: Sequence[float]) -> float:
+def best_step(
+    function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, relative: float, steps: Sequence[float], shaken: float = 0.0
+) -> float:
     """Of several steps the one whose result is surest along `v`."""
-    slopes = [differences(function, x, v, dy, relative, step) for step in steps]
+    slopes = [differences(function, x, v, dy, relative, step, shaken) for step in steps]
     return min(zip(slopes, steps, strict=True), key=lambda pair: (pair[0].kink, np.nan_to_num(pair[0].tolerance, nan=np.inf)))[1]
 
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnn.arrays import Array, PyTree
+from funcnn.arrays import Array, PyTree, to_numpy
+from funcnn.checking.oracles import flat, rounding
 from funcnn.checking.report import Row
 
 Forward = Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
@@ -31,6 +32,7 @@ class Point(NamedTuple):
         ties: whether the point has ties and kinks on purpose: then they are checked against the policy that `plain` declares.
         jit: whether it is an error if `backward` does not run under jit.
         quick: whether what is inside is checked by itself too; then fewer directions, one step size and a quick compilation do.
+        wide: whether the pair holds NumPy arrays of 64 bits itself.
     """
 
     forward: Forward
@@ -45,6 +47,7 @@ class Point(NamedTuple):
     ties: bool = False
     jit: bool = False
     quick: bool = False
+    wide: bool = False
     why: str = ""
 
     def row(self, leaf: str, oracle: str, **values) -> Row:
@@ -56,12 +59,67 @@ class Point(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the oracles need of the gradient that is checked."""
+    """What the oracles need of the gradient that is checked, leaf by leaf.
+
+    Attributes:
+        dy: the cotangent.
+        gradient: by `backward`.
+        relative: the rounding error allowed to sums as long as these, relative to their size.
+        moved: how far the gradient's entries move when arguments and cotangent are rounded: what conditioning costs.
+        shaken: how far the outputs move then.
+    """
 
     dy: PyTree
     gradient: list[np.ndarray]
     relative: float
-    scale: float
+    moved: list[np.ndarray]
+    shaken: float
+
+    def allowed(self, i: int, expected: np.ndarray) -> float:
+        """What an entry of leaf i may be off by."""
+        return self.relative * largest(expected) + MOVED * largest(self.moved[i])
+
+
+MOVED = 16
+"""How many times what a rounding of the arguments changes may be lost on the way."""
+
+
+def largest(a: np.ndarray) -> float:
+    return float(abs(a).max(initial=0))
+
+
+def measure(point: Point, args: PyTree, context: PyTree, dy: PyTree, eps: float, rng: np.random.Generator) -> Found:
+    """The gradient in float64, and what a rounding of args and dy by `eps` changes."""
+
+    def run(args: PyTree, dy: PyTree) -> tuple[np.ndarray, list[np.ndarray]]:
+        y, residuals = point.forward(args, context)
+        return flat(y), differentiable(to_numpy(point.backward(residuals, dy)), args)
+
+    def near(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda a: np.asarray(a * (1 + eps * rng.choice([-2, 2], a.shape)), a.dtype) if inexact(a) else a, tree)
+
+    y, gradient = run(args, dy)
+    moved, shaken = [np.zeros(g.shape) for g in gradient], 0.0
+    for _ in range(0 if point.ties else 3):
+        other_y, other = run(near(args), near(dy))
+        moved = [np.maximum(m, abs(a - b)) for m, a, b in zip(moved, other, gradient, strict=True)]
+        shaken = max(shaken, largest(other_y - y))
+    if eps < 1e-12:  # then what moves by more is no rounding but a kink next to it
+        size = max(map(largest, gradient), default=0.0)
+        moved = [np.where(m <= 1e-6 * size, m, 0) for m in moved]
+    return Found(dy, gradient, rounding(y.dtype, max([1, y.size, *(g.size for g in gradient)])), moved, shaken)
+
+
+def frozen(tree: PyTree) -> PyTree:
+    """A copy whose NumPy arrays cannot be written to."""
+
+    def freeze(a: Array) -> Array:
+        if isinstance(a, np.ndarray):
+            a = a.copy()
+            a.setflags(write=False)
+        return a
+
+    return jax.tree.map(freeze, tree)
 
 
 def differentiable(tree: PyTree, args: PyTree) -> list[np.ndarray]:
@@ -83,18 +141,21 @@ def differentiated(point: Point) -> Iterator[tuple[str, tuple[str, ...]]]:
     return (item for item, a in zip(point.leaves.items(), jax.tree.leaves(point.args), strict=True) if inexact(a))
 
 
-def array_row(point: Point, leaf: str, oracle: str, got: np.ndarray, expected: np.ndarray, tolerance: float, found: Found) -> Row:
+def array_row(point: Point, leaf: str, oracle: str, got: np.ndarray, expected: np.ndarray, tolerance: float) -> Row:
     """All entries of one leaf, one by one."""
-    error = abs(got - expected)
-    error = np.where(np.isfinite(error), error, np.finfo("float64").max)
-    index = np.unravel_index(error.argmax(), error.shape) if error.size else ()
-    largest, norms = float(abs(expected).max(initial=0)), float(np.linalg.norm(got) * np.linalg.norm(expected))
-    worst, unit = float(error.max(initial=0)), largest if largest > tolerance else found.scale or 1.0
-    return point.row(
-        leaf, oracle, entries=error.size, error=worst, relative=worst / unit, ulps=worst / np.spacing(unit),
-        cosine=float((got * expected).sum()) / norms if norms else float("nan"), tolerance=tolerance, index=index,
+    error, norms = abs(got - expected), float(np.linalg.norm(got) * np.linalg.norm(expected))
+    index = tuple(map(int, np.unravel_index(error.argmax(), error.shape))) if error.size else ()
+    row = sized_row(point, leaf, oracle, float(error.max(initial=0)), tolerance, largest(expected))
+    return row._replace(
+        entries=error.size, cosine=float((got * expected).sum()) / norms if norms else float("nan"), index=index,
         got=float(got[index]) if error.size else 0.0, expected=float(expected[index]) if error.size else 0.0,
     )  # fmt: skip
+
+
+def sized_row(point: Point, leaf: str, oracle: str, error: float, tolerance: float, size: float) -> Row:
+    """An error, also relative to `size`; to 1 where `size` is nothing but rounding."""
+    unit = size if size > tolerance else 1.0
+    return point.row(leaf, oracle, error=error, relative=error / unit, ulps=error / float(np.spacing(unit)), tolerance=tolerance)
 
 
 def first_line(error: BaseException) -> str:

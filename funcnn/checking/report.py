@@ -6,6 +6,10 @@ from typing import Any, NamedTuple
 ORACLES = ("jax.vjp", "complex step", "differences", "unit step", "adjoint", "linear in dy", "jitted", "contract")
 
 
+INDEPENDENT = ("jax.vjp", "complex step", "differences", "unit step")
+"""Those that know nothing of `backward`."""
+
+
 class GradientError(AssertionError):
     """A gradient is wrong."""
 
@@ -82,12 +86,16 @@ class Report(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether something was compared, and every gradient is right by every oracle that applies."""
+        """Whether every leaf was compared with an independent gradient, and is right by every oracle that applies."""
         return self._compared and all(row.ok for row in self.rows)
 
     @property
     def _compared(self) -> bool:
-        return any(row.entries for row in self.rows if row.leaf != "dy")
+        """Whether every leaf was compared with something other than itself."""
+        leaves = {(row.layer, row.leaf, row.case) for row in self.rows if row.leaf != "dy"}
+        return bool(leaves) and leaves == {
+            (row.layer, row.leaf, row.case) for row in self.rows if row.oracle in INDEPENDENT and row.entries
+        }
 
     @property
     def wrong(self) -> tuple[Row, ...]:
@@ -124,7 +132,7 @@ class Report(NamedTuple):
 
     @property
     def _title(self) -> str:
-        return f"{self.name}: {'right' if self.ok else 'WRONG' if self._compared or self.wrong else 'nothing could be checked'}"
+        return f"{self.name}: {'right' if self.ok else 'WRONG' if self._compared or self.wrong else 'not everything could be checked'}"
 
     def _verdict(self) -> list[str]:
         lines = [f"first wrong in the backward pass: {self.first_wrong}"] if self.first_wrong else []
