@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import product
 
 import jax
@@ -14,7 +15,6 @@ from funcnn.checking.contract import backward_breaks, forward_breaks
 from funcnn.checking.oracles import Slope, best_step, by_jax, complex_step, differences, directions, flat, unit_step
 from funcnn.checking.patterns import describe
 from funcnn.checking.point import (
-    MOVED,
     Forward,
     Found,
     Point,
@@ -27,6 +27,7 @@ from funcnn.checking.point import (
     inexact,
     largest,
     measure,
+    measure_rounding,
     normal_like,
     sized_row,
 )
@@ -51,9 +52,10 @@ def compare(point: Point, rng: np.random.Generator) -> Result:
         if words:
             return [point.broken(words)], []
         found = measure(point, point.args, point.context, dy, float(jnp.finfo(flat(y).dtype).eps), rng)
+        rough, found = found, measure_rounding(point, found)
         rows, skipped = [], []
-        for oracle in (_against_jax, _against_slopes, _linear, against_jitted):
-            some, why = oracle(point, found, rng)
+        for oracle, known in ((_against_jax, found), (_against_slopes, found), (_linear, found), (against_jitted, rough)):
+            some, why = oracle(point, known, rng)
             rows, skipped = rows + some, skipped + why
         return rows, skipped
 
@@ -82,10 +84,9 @@ def _against_jax(point: Point, found: Found, rng: np.random.Generator) -> Result
 
 
 def _adjoint(point: Point, found: Found, v: list[np.ndarray], dots: PyTree) -> Row:
-    pairs = list(zip(v, found.gradient, found.moved, strict=True))
-    left, right = float(flat(dots) @ flat(found.dy)), sum(float((a * g).sum()) for a, g, _ in pairs)
-    size = float(abs(flat(dots)) @ abs(flat(found.dy))) + sum(float(abs(a * g).sum()) for a, g, _ in pairs)
-    tolerance = found.relative * size + MOVED * sum(float((abs(a) * m).sum()) for a, _, m in pairs)
+    left, right = float(flat(dots) @ flat(found.dy)), sum(float((a * g).sum()) for a, g in zip(v, found.gradient, strict=True))
+    size = float(abs(flat(dots)) @ abs(flat(found.dy)))
+    tolerance = found.relative * size + sum(found.allowed_along(i, a) for i, a in enumerate(v))
     row = sized_row(point, "dy", "adjoint", abs(left - right), tolerance, size)
     return row._replace(entries=1, got=right, expected=left)
 
@@ -146,7 +147,7 @@ def _against_slopes(point: Point, found: Found, rng: np.random.Generator) -> Res
             return flat(point.forward(jax.tree.unflatten(tree, [*leaves[:place], value, *leaves[place + 1 :]]), point.context)[0])
 
         vs = [v.reshape(x.shape) for v in directions(x.size, rng, whole=4 * few, few=few)]
-        oracle, slopes = _slopes(outputs, x, vs, found, point.quick)
+        oracle, slopes = _slopes(outputs, x, vs, found, i, point.quick)
         if not slopes:
             skipped.append(f"differences: forward is not finite near {name}")
             continue
@@ -161,21 +162,21 @@ def _against_slopes(point: Point, found: Found, rng: np.random.Generator) -> Res
     return rows, list(dict.fromkeys(skipped))
 
 
-def _slopes(outputs, x, vs, found: Found, quick: bool) -> tuple[str, dict[int, Slope]]:
+def _slopes(outputs, x, vs, found: Found, i: int, quick: bool) -> tuple[str, dict[int, Slope]]:
     """By unit steps where the function is linear in this argument, else by five-point differences; only the finite ones."""
-    dy, relative, shaken = flat(found.dy), found.relative, found.shaken
-    linear = [unit_step(outputs, x, v, dy, relative) for v in vs[:1]]
+    dy, noise = flat(found.dy), partial(found.noise, i)
+    linear = [unit_step(outputs, x, v, dy, noise) for v in vs[:1]]
     if linear[0]:
-        linear += [unit_step(outputs, x, v, dy, relative) for v in vs[1:]]
+        linear += [unit_step(outputs, x, v, dy, noise) for v in vs[1:]]
     if all(linear):
         return "unit step", {k: s for k, s in enumerate(linear) if s}
     size = largest(x) or 1.0
-    step = 1e-5 * size if quick else best_step(outputs, x, vs[0], dy, relative, [s * size for s in (1e-3, 1e-4, 1e-5)], shaken)
-    slopes = {k: differences(outputs, x, v, dy, relative, step, shaken) for k, v in enumerate(vs)}
+    step = 1e-5 * size if quick else best_step(outputs, x, vs[0], dy, noise, [s * size for s in (1e-3, 1e-4, 1e-5)])
+    slopes = {k: differences(outputs, x, v, dy, noise, step) for k, v in enumerate(vs)}
     known = max((abs(s.value) for s in slopes.values() if np.isfinite(s.value)), default=0.0)
     for k, s in slopes.items():
         if not s.kink and not s.tolerance <= 1e-5 * known:  # a kink or an end nearby, which smaller steps may not reach
-            smaller = (differences(outputs, x, vs[k], dy, relative, step * f, shaken) for f in (1e-2, 1e-5))
+            smaller = (differences(outputs, x, vs[k], dy, noise, step * f) for f in (1e-2, 1e-5))
             slopes[k] = min((s, *smaller), key=lambda s: np.nan_to_num(s.tolerance, nan=np.inf))
     return "differences", {k: s for k, s in slopes.items() if np.isfinite(s[:2]).all()}
 
@@ -199,10 +200,7 @@ def _slope_row(point: Point, name: str, oracle: str, i: int, vs, slopes: dict[in
     """The direction whose error is largest, in units of what it allows; a single entry where one is wrong."""
     gradient, chosen = found.gradient[i], [vs[k] for k in slopes]
     along, values = np.asarray([float((v * gradient).sum()) for v in chosen]), np.asarray([s.value for s in slopes.values()])
-    allowed = np.asarray([
-        s.tolerance + found.relative * float(abs(v * gradient).sum()) + MOVED * float((abs(v) * found.moved[i]).sum())
-        for v, s in zip(chosen, slopes.values(), strict=True)
-    ])  # fmt: skip
+    allowed = np.asarray([s.tolerance + found.allowed_along(i, v) for v, s in zip(chosen, slopes.values(), strict=True)])
     single, excess = np.asarray([np.count_nonzero(v) == 1 for v in chosen]), abs(along - values) / np.maximum(allowed, 1e-300)
     k = int(np.where(single, excess, 0).argmax() if (single & (excess > 1)).any() else excess.argmax())
     kink = list(slopes.values())[k].kink

@@ -84,45 +84,45 @@ def complex_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray
     return Slope(float(slopes @ dy), relative * float(np.linalg.norm(slopes) * np.linalg.norm(dy)))
 
 
-def differences(
-    function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, relative: float, step: float, shaken: float = 0.0
-) -> Slope:
+Noise = Callable[[Sequence[np.ndarray]], np.ndarray]
+"""What rounding does to each output (M,), given the outputs at several points."""
+
+
+def differences(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, noise_of: Noise, step: float) -> Slope:
     """Five-point central differences.
 
         d(h) = (f(x + h v) - f(x - h v)) / 2 h,    slope = (4 d(h) - d(2 h)) / 3
 
     Its error is below |d(h) - d(2 h)|, where a kink within 2 h shows too. At a kink in x itself the slopes on either
     side differ by twice |f(x + h v) - 2 f(x) + f(x - h v)| / 2 h, which does not shrink with h: then any value between is
-    allowed. `shaken` is the noise of f, where that is more than the rounding of its values.
+    allowed.
     """
     f = [function(x + k * step * v) for k in (-2, -1, 0, 1, 2)]
     near, far = (f[3] - f[1]) / (2 * step), (f[4] - f[0]) / (4 * step)  # (M,)
-    noise = float(np.linalg.norm(dy)) * (relative * max(abs(a).max(initial=0) for a in f) + 16 * shaken) / step
+    noise = float(np.linalg.norm(dy * noise_of(f))) / step
     bends = [float(abs(a - 2 * f[2] + b) @ abs(dy)) / (2 * k * step) for k, a, b in ((1, f[1], f[3]), (2, f[0], f[4]))]
     kink = bends[0] > max(0.75 * bends[1], noise)
     value = float((4 * near - far) @ dy) / 3
     return Slope(value, float(abs(near - far) @ abs(dy)) + noise + kink * bends[0], kink)
 
 
-def unit_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, relative: float) -> Slope | None:
+def unit_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, noise_of: Noise) -> Slope | None:
     """(f(x + v) - f(x - 0.37 v)) / 1.37: exact to rounding where f is linear in this argument; None where it is not.
 
     Whether it is shows at four points whose distances have no common measure: nothing odd or periodic looks linear there.
     """
     steps = (-0.37, 0.0, 1.0, 2**0.5)
     before, here, behind, far = (function(x + k * v) for k in steps)
-    size = max(abs(a).max(initial=0) for a in (before, here, behind, far))
-    bend = max(abs(f - here - k * (behind - here)).max(initial=0) for k, f in ((steps[0], before), (steps[3], far)))
-    if not np.isfinite(size) or bend > relative * size:
+    noise = noise_of((here, before, behind, far))
+    bent = [abs(f - here - k * (behind - here)) for k, f in ((steps[0], before), (steps[3], far))]
+    if not all((bend <= noise).all() for bend in bent):
         return None
-    return Slope(float((behind - before) @ dy) / 1.37, relative * float(np.linalg.norm(dy)) * size)
+    return Slope(float((behind - before) @ dy) / 1.37, float(np.linalg.norm(dy * noise)))
 
 
-def best_step(
-    function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, relative: float, steps: Sequence[float], shaken: float = 0.0
-) -> float:
+def best_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, noise_of: Noise, steps: Sequence[float]) -> float:
     """Of several steps the one whose result is surest along `v`."""
-    slopes = [differences(function, x, v, dy, relative, step, shaken) for step in steps]
+    slopes = [differences(function, x, v, dy, noise_of, step) for step in steps]
     return min(zip(slopes, steps, strict=True), key=lambda pair: (pair[0].kink, np.nan_to_num(pair[0].tolerance, nan=np.inf)))[1]
 
 
