@@ -45,7 +45,7 @@ PICTURES = {
     "strided": {"error"},
 }
 NEEDS_FILES = {"fashion", "fashion5k", "filters", "mnist", "mnist1k", "separable", "strided"}
-LARGE = {"fashion", "filters", "mnist", "mutants", "separable", "strided"}  # networks that take longest to compile
+LARGE = {"drift", "fashion", "filters", "mnist", "mutants", "routes", "seeds", "separable", "strided"}  # those that compile longest
 AS_WRITTEN = ("fashion5k", "lines8", "lines28", "mnist1k", "simplecnn")
 
 
