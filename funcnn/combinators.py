@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import reduce
 from itertools import accumulate, pairwise
 from operator import add
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 
@@ -146,6 +146,25 @@ def _branches(name: str, layers: tuple[Layer, ...], merge: str) -> Layer:
         return tuple(dp for dp, _ in pairs), reduce(add, (dx for _, dx in pairs))
 
     return Layer(name, init, forward, backward, layers)
+
+
+class Call(NamedTuple):
+    """What a layer inside another one is called with."""
+
+    layer: Layer
+    params: PyTree
+    state: PyTree
+    x: Array
+    key: Array | None
+
+
+def calls(layer: Layer, params: PyTree, state: PyTree, x: Array, *, key: Array | None = None, train: bool = False) -> list[Call]:
+    """The calls of the layers that a combinator is made of, in their order; none for a plain layer."""
+    made = []
+    for i, (inner, p, s) in enumerate(zip(layer.layers, params, state, strict=True) if layer.layers else ()):
+        made.append(Call(inner, p, s, x, _fold_in(layer.name, key, i)))
+        x = inner.apply(*made[-1][1:4], key=made[-1].key, train=train)[0] if layer.in_series else x
+    return made
 
 
 def _fold_in(name: str, key: Array | None, i: int) -> Array | None:

@@ -36,18 +36,14 @@ class Backward(Protocol):
 
 
 class Layer(NamedTuple):
-    """Three pure functions and the name they go by in messages; see the module's docstring for the contract.
-
-    A combinator says in `layers` what it is made of, and whether each layer gets the output of the one before it
-    (`in_series`) or all get the same input: only for those who look inside, such as the gradient checker.
-    """
+    """Three pure functions and the name they go by in messages; see the module's docstring for the contract."""
 
     name: str
     init: Init
     forward: Forward
     backward: Backward
-    layers: tuple["Layer", ...] = ()
-    in_series: bool = False
+    layers: tuple["Layer", ...] = ()  # what a combinator is made of, for those who look inside
+    in_series: bool = False  # whether each of them gets the output of the one before, or all the same input
 
     def apply(self, params: PyTree, state: PyTree, x: Array, *, key: Array | None = None, train: bool = False) -> tuple[Array, PyTree]:
         """`forward` without its residuals: (y, state)."""
@@ -89,25 +85,6 @@ def stateless(name: str, forward: PlainForward, backward: Backward, init: PlainI
         return y, state, residuals
 
     return Layer(name, keyed_init, lifted, backward)
-
-
-class Call(NamedTuple):
-    """What a layer inside another one is called with."""
-
-    layer: Layer
-    params: PyTree
-    state: PyTree
-    x: Array
-    key: Array | None
-
-
-def calls(layer: Layer, params: PyTree, state: PyTree, x: Array, *, key: Array | None = None, train: bool = False) -> list[Call]:
-    """The calls of the layers that a combinator is made of, in their order; none for a plain layer."""
-    made = []
-    for i, (inner, p, s) in enumerate(zip(layer.layers, params, state, strict=True) if layer.layers else ()):
-        made.append(Call(inner, p, s, x, None if key is None else jax.random.fold_in(key, i)))
-        x = inner.apply(*made[-1][1:4], key=made[-1].key, train=train)[0] if layer.in_series else x
-    return made
 
 
 def out_shape(layer: Layer, params: PyTree, state: PyTree, in_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from funcnn import datasets
 from funcnn.checking import GradientError, check_layer, check_pair, check_vjp, checks, comparing, oracles, precision
 from funcnn.checking.oracles import best_step, by_jax, complex_step, differences, directions, distinct, unit_step
 from funcnn.checking.patterns import describe
-from funcnn.layer import Call
+from funcnn.combinators import Call
 
 LAYERS = (fn.conv(3, (3, 3)), fn.batch_norm(), fn.relu, fn.max_pool((2, 2)), fn.dropout(0.4), fn.flatten, fn.dense(3))
 RNG = np.random.default_rng(0)
@@ -321,7 +321,7 @@ ILL = {
 
 
 @pytest.mark.parametrize("case", ILL.values(), ids=ILL.keys())
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_conditioning_is_no_error(case, seed):
     forward, backward, x = case
     check_pair(forward, backward, x, seed=seed).raise_if_wrong()

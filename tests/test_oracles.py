@@ -69,6 +69,7 @@ def test_convolution_is_that_of_lax(size, kernel):
             close(layer.apply({"w": w}, (), x)[0], y)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_convolution_is_that_of_lax_for_any_geometry(data):
@@ -126,6 +127,7 @@ def test_pooling_is_that_of_lax(size, window):
         close(fn.avg_pool(window, count_include_pad=False, **options).apply((), (), tied)[0], total / count)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_pooling_is_that_of_lax_for_any_geometry(data):

@@ -14,7 +14,8 @@ from funcnn.checking.oracles import distinct
 from funcnn.checking.point import Point
 from funcnn.checking.precision import constants, holds_wide, trace
 from funcnn.checking.report import Report
-from funcnn.layer import Call, Layer, calls
+from funcnn.combinators import Call, calls
+from funcnn.layer import Layer
 
 Precision = Literal["float32", "bfloat16", "float64"]
 IMAGE, KERNEL = ("example", "row", "column", "channel"), ("kernel row", "kernel column", "input channel", "output channel")

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from funcnn.arrays import Array, PyTree, check_option
-from funcnn.layer import Call, Layer, calls
+from funcnn.combinators import Call, calls
+from funcnn.layer import Layer
 from funcnn.losses import softmax_cross_entropy
 from funcnn.training import Loss, Metrics, Monitor
 
