@@ -115,7 +115,6 @@ def with_manual_vjp(layer: Layer) -> Layer:
 
         differentiable.defvjp(keep_residuals, run_backward)
         on_jax = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves((params, state, x)))
-        run = differentiable if on_jax else differentiable.fun  # JAX would round NumPy's float64
-        return run(params, state, x, key)
+        return (differentiable if on_jax else differentiable.fun)(params, state, x, key)  # JAX would round NumPy's float64
 
     return layer._replace(forward=forward)
