@@ -45,7 +45,7 @@ PICTURES = {
     "strided": {"error"},
 }
 NEEDS_FILES = {"fashion", "fashion5k", "filters", "mnist", "mnist1k", "separable", "strided"}
-LARGE = set(NAMES) - {"digits", "edges", "loops"}  # these take long to compile; the tutorials are also run as written
+LARGE = set(NAMES) - {"digits", "edges", "loops"}  # these take long to compile
 AS_WRITTEN = ("fashion5k", "lines8", "lines28", "mnist1k", "simplecnn")
 
 
@@ -79,7 +79,7 @@ def test_smoke(name, tmp_path, capsys, official):
 
 
 @pytest.mark.usefixtures("compiled_quickly")
-@pytest.mark.parametrize("name", AS_WRITTEN)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "mnist1k")) for name in AS_WRITTEN])
 def test_smoke_as_written(name, tmp_path, official):
     official(name)
     assert main([name, "--as-written", "--smoke", "--out", str(tmp_path / "run")]) == 0

@@ -174,13 +174,16 @@ def test_backward_is_the_vjp_of_forward_and_numpy_agrees_with_jax(case):
             assert worst(eager(*arrays), expected) <= 1e-12
 
 
-@each_case
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.slow] * (case not in FIRST_OF_EACH.values())) for case in CASES.values()],
+    ids=CASES.keys(),
+)
 def test_float32_on_jax_is_close_to_float64_on_numpy(case):
-    """Both passes in one program; of each kind of layer one compiled with all optimisations."""
-    options = None if case in FIRST_OF_EACH.values() else QUICKLY
+    """Both passes in one program, compiled with all optimisations."""
     for train in modes(case):
         single = on_jax(problem(case), "float32")
-        got = jax.jit(both_passes(case.layer, train), compiler_options=options)(*single)
+        got = jax.jit(both_passes(case.layer, train))(*single)
         assert {leaf.dtype for leaf in jax.tree.leaves(got)} <= {np.dtype("float32")}
         assert worst(got, both_passes(case.layer, train)(*fn.to_numpy(single, "float64"))) <= 1e-5
 

@@ -82,7 +82,7 @@ def test_the_other_tools_catch_what_they_should_and_pass_what_is_right():
         assert tool(*mutants.point(wrong, (4,), 0)) is True, name
 
 
-@pytest.mark.usefixtures("optax_promotes")
+@pytest.mark.usefixtures("optax_promotes", "compiled_quickly")
 def test_the_monitor_names_the_layer_and_says_nothing_of_the_steps_between():
     import optax
 
