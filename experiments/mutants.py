@@ -94,9 +94,9 @@ def found(trial: int, entries: int = 1000) -> bool:
 
 def main(options: Config) -> None:
     run = Run("mutants", options)
-    chosen = range(0, len(CATALOGUE), 10 if options.smoke else 1)
-    right = list(RIGHT)[:: 12 if options.smoke else 1]
-    seeds, others, trials = (1, 1, 2) if options.smoke else (options.seeds, options.other_seeds, options.trials)
+    chosen = range(0, len(CATALOGUE), 30 if options.smoke else 1)
+    right = list(RIGHT)[30::15] if options.smoke else list(RIGHT)
+    seeds, others, trials = (1, 1, 1) if options.smoke else (options.seeds, options.other_seeds, options.trials)
     with _workers(1 if options.smoke else options.processes) as each:
         with progress("mutants", len(chosen)) as advance:
             kills = list(_each(each(partial(caught, seed=options.seed), chosen), advance))
