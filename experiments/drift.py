@@ -1,6 +1,8 @@
-"""One wrong layer in a network that still learns, and the monitor that names it at its first check. Takes 3 min.
+"""One wrong layer in a network that still learns as well, and the monitor that names it at its first check. Takes 2 min.
 
-Claim: the code "works", only the accuracy is lower; the monitor costs at most 5 % of the time when it looks at every 50th step.
+Claim: on digits the accuracy does not tell a wrong layer from a right one; the monitor does, at step 0.
+Measured on 2 cores (Xeon with AVX-512), `.venv/bin/python -m experiments drift`, three seeds each: right 99.17 %, with one wrong layer
+99.07 to 99.26 %, each named at step 0. At every 50th step the monitor adds 4 to 8 % to an epoch's time, from run to run.
 """
 
 import time

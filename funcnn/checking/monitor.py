@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from funcnn.arrays import Array, PyTree, check_option
-from funcnn.combinators import Call, calls
 from funcnn.layer import Layer
 from funcnn.losses import softmax_cross_entropy
 from funcnn.training import Loss, Metrics, Monitor
@@ -30,12 +29,18 @@ def monitor(net: Layer, *, every: int = 50, loss: Loss = softmax_cross_entropy) 
     check_option("monitor", "every", every)
 
     def measure(params: PyTree, state: PyTree, x: Array, targets: Array, key: Array) -> Metrics:
-        inside = calls(net, params, state, x, key=key, train=True) if net.in_series else [Call(net, params, state, x, key)]
-        dy = loss(net.apply(params, state, x, key=key, train=True)[0], targets)[1]
-        errors, cosines = [], []
-        for layer, p, s, h, k in reversed(inside):
-            residuals = layer.forward(p, s, h, key=k, train=True)[2]
-            _, pull = jax.vjp(lambda p, h, layer=layer, s=s, k=k: layer.apply(p, s, h, key=k, train=True)[0], p, h)
+        inside, h = [], x
+        for i, (layer, p, s) in enumerate(zip(net.layers, params, state, strict=True) if net.in_series else [(net, params, state)]):
+            k = jax.random.fold_in(key, i) if net.in_series else key
+
+            def run(p: PyTree, h: Array, layer: Layer = layer, s: PyTree = s, k: Array = k) -> tuple[Array, PyTree]:
+                y, _, residuals = layer.forward(p, s, h, key=k, train=True)
+                return y, residuals
+
+            h, pull, residuals = jax.vjp(run, p, h, has_aux=True)
+            inside.append((layer, residuals, pull))
+        dy, errors, cosines = loss(h, targets)[1], [], []
+        for layer, residuals, pull in reversed(inside):
             automatic = pull(dy)
             error, cosine = _apart(layer.backward(residuals, dy), automatic)
             errors, cosines, dy = [error, *errors], [cosine, *cosines], automatic[1]
