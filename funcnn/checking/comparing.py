@@ -209,11 +209,13 @@ def _slope_row(point: Point, name: str, oracle: str, i: int, vs, slopes: dict[in
         entries=len(chosen), kinks=sum(s.kink for s in slopes.values()), got=float(along[k]), expected=float(values[k]),
         index=tuple(np.argwhere(chosen[k])[0]) if single[k] else (),
     )  # fmt: skip
+    if row.ok:
+        return row
     words = "at a kink, and outside of the slopes on its two sides" if kink else ""
     if single.all() and len(chosen) == gradient.size:
         got, right = along.reshape(gradient.shape), values.reshape(gradient.shape)
         words = "; ".join(filter(None, (describe(got, right, float(allowed.max()), point.leaves[name], {}, {}), words)))
-    return row if row.ok else row._replace(words=words)
+    return row._replace(words=words)
 
 
 def _linear(point: Point, found: Found, rng: np.random.Generator) -> Result:

@@ -102,24 +102,17 @@ def _region(got: np.ndarray, expected: np.ndarray, wrong: np.ndarray, tolerance:
 
 def _indices(name: str, hit: np.ndarray, size: int) -> str:
     """The indices that are wrong along an axis, as a rule where there is one; "" where there is none."""
-    last, one, many = size - 1, *((f"{name} at", f"{name} at") if name.startswith("axis") else (name, f"{name}s"))
-    if set(hit) <= {0, last}:
+    plain, at = name.startswith("axis"), " and ".join(map(str, hit))
+    one, many = (f"{name} at", f"{name} at") if plain else (name, f"{name}s")
+    if set(hit) <= {0, size - 1}:
         ends = " and ".join("first" if h == 0 else "last" for h in hit)
-        return (
-            f"the {ends} {name} (the border, {' and '.join(map(str, hit))})"
-            if one == name
-            else f"{one} {' and '.join(map(str, hit))} (the border)"
-        )
+        return f"{one} {at} (the border)" if plain else f"the {ends} {name} (the border, {at})"
     if len(hit) == 1:
-        return f"{one} {hit[0]}"
+        return f"{one} {at}"
     for stride in (2, 3, 4):
         phases = sorted({int(h) % stride for h in hit})
         if len(phases) < stride and len(hit) == sum(len(range(p, size, stride)) for p in phases) and size > stride:
-            return (
-                f"{many} index % {stride} in {phases} (a stride phase)"
-                if one != name
-                else f"{many} with index % {stride} in {phases} (a stride phase)"
-            )
+            return f"{many}{'' if plain else ' with'} index % {stride} in {phases} (a stride phase)"
     if len(hit) == hit[-1] - hit[0] + 1:
         return f"{many} {hit[0]} to {hit[-1]}"
     return f"{many} {', '.join(map(str, hit))}" if len(hit) <= 4 else ""

@@ -31,7 +31,7 @@ class Point(NamedTuple):
         dtype: in which the two passes are jitted and compared with float64.
         ties: whether the point has ties and kinks on purpose: then they are checked against the policy that `plain` declares.
         jit: whether it is an error if `backward` does not run under jit.
-        quick: whether what is inside is checked by itself too; then fewer directions, one step size and a quick compilation do.
+        quick: whether what is inside is checked by itself too; then fewer directions and one step size do.
         wide: whether the pair holds NumPy arrays of 64 bits itself.
     """
 

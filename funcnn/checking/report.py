@@ -27,7 +27,7 @@ class Row(NamedTuple):
         relative: the same, relative to the largest entry of what was expected.
         ulps: the same in units in the last place (float64) of that entry.
         cosine: of the angle between the two; NaN where one of them is 0.
-        tolerance: what `error` may be: from the dtype's epsilon and the length of the sums.
+        tolerance: what `error` may be: from the dtype's epsilon, the length of the sums, and what a rounding of the arguments changes.
         kinks: along how many directions the function has a kink; there any slope between both sides' is right.
         index: where the largest difference is.
         got, expected: both values there.
