@@ -19,7 +19,9 @@ import funcnn as fn
 from experiments.checkers import tools
 from experiments.harness import Options, Run, progress, table
 from funcnn.checking import check_layer, check_pair
-from funcnn.checking.catalogue import CATALOGUE, RIGHT
+from funcnn.checking.catalogue import CATALOGUE
+from funcnn.checking.checks import draw
+from funcnn.checking.right import RIGHT
 
 OURS = "funcnn"
 
@@ -38,11 +40,8 @@ class Config(Options):
 
 def point(layer: fn.Layer, in_shape: tuple[int, ...], seed: int) -> tuple:
     """Where the other tools check a layer: random params, x and key, the state after a step."""
-    rng, key = np.random.default_rng(seed), jax.random.key(seed)
-    params, state = fn.to_numpy(layer.init(key, in_shape), "float64")
-    params = jax.tree.map(lambda p: p + 0.3 * rng.standard_normal(p.shape), params)
-    x = rng.standard_normal((4, *in_shape))
-    return layer, params, layer.forward(params, state, x, key=key, train=True)[1], x, key
+    key = jax.random.key(seed)
+    return layer, *draw(layer, in_shape, key, 4, np.random.default_rng(seed)), key
 
 
 def caught(index: int, seed: int) -> dict:
@@ -143,7 +142,5 @@ def show(kills: list[dict], quiet: list[dict], seeds: int, others: int) -> None:
             f"{np.median([k['seconds'][w] for k in kills]):.2f}",
         ))  # fmt: skip
     worst = max(q["margin"] for q in quiet)
-    title = (
-        f"In all; funcnn's largest error on right gradients: {worst:.2f} of what it allows; seconds: median of a check, compiling included"
-    )
+    title = f"In all; on right gradients funcnn sees at most {worst:.2f} of the error it allows; seconds: median, compiling included"
     table(title, ("checker", "caught", "false alarms", "s"), rows)

@@ -63,11 +63,11 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
             if m < 2:
                 raise ValueError(f"batch_norm: expected more than one value per channel in training, got x of shape {x.shape}")
             mean = x.mean(_all_but_last(x))  # (C,)
-            var = _square(x - _row(mean, x)).mean(_all_but_last(x))
+            var = _square(x - per_channel(mean, x)).mean(_all_but_last(x))
             running = {"mean": mean, "var": var * (m / (m - 1))}
             state = {name: momentum * state[name] + (1 - momentum) * running[name] for name in ("mean", "var")}
         inv_std = 1 / namespace(var).sqrt(var + epsilon)
-        y = (x - _row(mean, x)) * _row(inv_std * params["scale"], x) + _row(params["shift"], x)  # like x
+        y = (x - per_channel(mean, x)) * per_channel(inv_std * params["scale"], x) + per_channel(params["shift"], x)  # like x
         return y, state, (BatchNormTrain if train else BatchNormEval)(x, mean, inv_std, params["scale"])
 
     def backward(residuals, dy):
@@ -76,12 +76,12 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
         """
         x, mean, inv_std, scale = residuals
         check_array("batch_norm", "dy", dy, x.shape)
-        x_hat, axes = (x - _row(mean, x)) * _row(inv_std, x), _all_but_last(x)
+        x_hat, axes = (x - per_channel(mean, x)) * per_channel(inv_std, x), _all_but_last(x)
         dshift, dscale = dy.sum(axes), (dy * x_hat).sum(axes)  # (C,)
         if isinstance(residuals, BatchNormTrain):
             m = x.size // x.shape[-1]
-            dy = dy - _row(dshift / m, x) - x_hat * _row(dscale / m, x)
-        return {"scale": dscale, "shift": dshift}, dy * _row(inv_std * scale, x)
+            dy = dy - per_channel(dshift / m, x) - x_hat * per_channel(dscale / m, x)
+        return {"scale": dscale, "shift": dshift}, dy * per_channel(inv_std * scale, x)
 
     return Layer("batch_norm", init, forward, backward)
 
@@ -90,7 +90,7 @@ def _all_but_last(x: Array) -> tuple[int, ...]:
     return tuple(range(x.ndim - 1))
 
 
-def _row(v: Array, x: Array) -> Array:
+def per_channel(v: Array, x: Array) -> Array:
     """v (C,) with as many axes as x: (1, ..., C)."""
     return v.reshape((1,) * (x.ndim - 1) + (-1,))
 

@@ -1,10 +1,5 @@
 """The catalogue of mutants: every rule applied where it belongs."""
 
-from functools import partial
-from typing import Any
-
-import numpy as np
-
 import funcnn as fn
 from funcnn.arrays import namespace
 from funcnn.checking import mutants as m
@@ -13,41 +8,17 @@ from funcnn.layer import Layer
 
 IMAGE = (5, 6, 2)
 CONV, STRIDED = fn.conv(4, (3, 3)), fn.conv(3, (3, 3), stride=2)
-SQUARE, WIDE = fn.conv(2, (3, 3)), fn.conv(6, (3, 3))
+SQUARE, WIDE, LARGE = fn.conv(2, (3, 3)), fn.conv(6, (3, 3)), fn.conv(1, (6, 6), padding="VALID")
 GROUPS, DEPTHWISE, DILATED = fn.conv(6, (3, 3), groups=2), fn.conv(4, (3, 3), groups=4), fn.conv(3, (3, 3), dilation=2)
 LOW, HIGH = fn.conv(3, (3, 3), padding=((0, 2), (0, 2))), fn.conv(3, (3, 3), padding=((2, 0), (2, 0)))
 DENSE, SQUARE_DENSE, MILLION = fn.dense(4), fn.dense(5), fn.dense(1000)
 POOL, OVERLAPPING, SPLIT = fn.max_pool((2, 2)), fn.max_pool((3, 3), stride=1), fn.max_pool((2, 2), ties="split")
 MEAN, PADDED = fn.avg_pool((2, 2)), fn.avg_pool((3, 3), stride=1, padding=1)
+UNCOUNTED = fn.avg_pool((3, 3), stride=1, padding=1, count_include_pad=False)
 NORM, DROPOUT = fn.batch_norm(), fn.dropout(0.3)
 BRANCHES = fn.parallel(fn.conv(2, (3, 3)), fn.conv(2, (1, 1)), merge="concatenate")
 RESIDUAL = fn.residual(fn.conv(2, (3, 3)))
 TWO = fn.serial(fn.dense(5), fn.dense(5))
-
-
-def _cross_entropy(name: str, change: Change | None = None, **options) -> Layer:
-    """Cross-entropy whose dlogits are changed, or those of other options."""
-
-    def loss(logits, labels):
-        value, dlogits = fn.softmax_cross_entropy(logits, labels, **options)
-        return value, change(dlogits, (logits,), dlogits) if change else dlogits
-
-    return m.loss_layer(name, loss, m.LABELS)
-
-
-def _squared_error(change: Change | None = None) -> Layer:
-    def loss(outputs, targets):
-        value, doutputs = fn.mean_squared_error(outputs, targets)
-        return value, change(doutputs, (outputs,), doutputs) if change else doutputs
-
-    return m.loss_layer("mean_squared_error", loss, np.linspace(-1.0, 1.0, 12, dtype="float32").reshape(4, 3))
-
-
-def _smoothing_forgotten() -> Layer:
-    def loss(logits, labels):
-        return fn.softmax_cross_entropy(logits, labels, label_smoothing=0.1)[0], fn.softmax_cross_entropy(logits, labels)[1]
-
-    return m.loss_layer("softmax_cross_entropy", loss, m.LABELS)
 
 
 def _make() -> list[Mutant]:
@@ -110,7 +81,7 @@ def _make() -> list[Mutant]:
     change("groups mixed", GROUPS, (4, 5, 4), "w", m.permuted(lambda xp, g: xp.roll(g, 3, -1)), "rotated by 3 along output channel")
     change("channels mixed", DEPTHWISE, (4, 5, 4), "w", m.permuted(lambda xp, g: xp.roll(g, 1, -1)), "rotated by 1 along output channel")
     change("summed over the wrong axis", WIDE, IMAGE, "b", m.instead(lambda xp, r, dy: dy.sum((0, 1, 3))))
-    add("conv: padding low and high swapped", LOW, IMAGE, m.backward_of(LOW, HIGH), "shifted by -?2")
+    add("conv: padding low and high swapped", LOW, IMAGE, LOW._replace(backward=HIGH.backward), "shifted by -?2")
     add("conv dx: the dilation forgotten", DILATED, IMAGE, _dilation_forgotten())
     # Masks and ties
     add(
@@ -125,17 +96,17 @@ def _make() -> list[Mutant]:
     add("max_pool: ties split, not the first", POOL, (4, 6, 2), _first_as_split())
     add("max_pool: the first of ties, not split", SPLIT, (4, 6, 2), _split_as_first())
     add("max_pool: always the first tap", POOL, (4, 6, 2), misled(POOL, lambda r: (r[0], r[1] * 0)))
-    add("max_pool: windows overwrite each other", OVERLAPPING, (5, 6, 2), m._overwriting(OVERLAPPING, 3, 1))
+    add("max_pool: windows overwrite each other", OVERLAPPING, (5, 6, 2), m.overwriting(OVERLAPPING, 3, 1))
     add(
         "avg_pool: the border's own counts",
         PADDED,
         (5, 6, 2),
-        m.backward_of(PADDED, fn.avg_pool((3, 3), stride=1, padding=1, count_include_pad=False)),
+        PADDED._replace(backward=UNCOUNTED.backward),
     )
     # Batch norm, dropout
-    add("batch_norm: without the mean term", NORM, IMAGE, m._batch_norm_without("mean"), "off by a constant per channel")
-    add("batch_norm: without the variance term", NORM, IMAGE, m._batch_norm_without("variance"), "off by a multiple of x per channel")
-    add("batch_norm: the unbiased variance", NORM, IMAGE, misled(NORM, m._unbiased, "x"))
+    add("batch_norm: without the mean term", NORM, IMAGE, m.batch_norm_without("mean"), "off by a constant per channel")
+    add("batch_norm: without the variance term", NORM, IMAGE, m.batch_norm_without("variance"), "off by a multiple of x per channel")
+    add("batch_norm: the unbiased variance", NORM, IMAGE, misled(NORM, m.unbiased, "x"))
     add("batch_norm: the statistics as constants", NORM, IMAGE, misled(NORM, lambda r: fn.normalization.BatchNormEval(*r), "x"))
     add(
         "batch_norm: dscale of x, not normalised",
@@ -143,25 +114,25 @@ def _make() -> list[Mutant]:
         IMAGE,
         changed(NORM, "scale", m.instead(lambda xp, r, dy: (dy * r.x).sum((0, 1, 2)))),
     )
-    add("dropout: the mask drawn again", DROPOUT, (5, 6), misled(DROPOUT, m._redrawn))
+    add("dropout: the mask drawn again", DROPOUT, (5, 6), misled(DROPOUT, m.redrawn))
     add("dropout: not divided by the share kept", DROPOUT, (5, 6), _unscaled(), "factor 0.7")
     # Losses
     add(
         "cross-entropy: without 1 / N",
-        _cross_entropy("softmax_cross_entropy"),
+        m.cross_entropy(),
         (3,),
-        _cross_entropy("softmax_cross_entropy", m.times_batch(1)),
+        m.cross_entropy(m.times_batch(1)),
         "factor 4; that is N",
     )
     add(
         "cross-entropy: 1 / N twice",
-        _cross_entropy("softmax_cross_entropy"),
+        m.cross_entropy(),
         (3,),
-        _cross_entropy("softmax_cross_entropy", m.times_batch(-1)),
+        m.cross_entropy(m.times_batch(-1)),
         "1 / N",
     )
-    add("cross-entropy: smoothing forgotten", _cross_entropy("softmax_cross_entropy", label_smoothing=0.1), (3,), _smoothing_forgotten())
-    add("squared error: without the 2", _squared_error(), (3,), _squared_error(m.times(0.5)), "factor 0.5")
+    add("cross-entropy: smoothing forgotten", m.cross_entropy(label_smoothing=0.1), (3,), m.smoothing_forgotten())
+    add("squared error: without the 2", m.squared_error(), (3,), m.squared_error(m.times(0.5)), "factor 0.5")
     # Rounding and state
     change("through bfloat16", CONV, IMAGE, "x", m.through("bfloat16"), "as through bfloat16")
     change("through float16", DENSE, (5,), "w", m.through("float16"), "as through float16")
@@ -170,7 +141,7 @@ def _make() -> list[Mutant]:
     # Combinators
     add("residual: without the shortcut", RESIDUAL, IMAGE, _shortcut(0.0))
     add("residual: the shortcut twice", RESIDUAL, IMAGE, _shortcut(2.0))
-    add("parallel: the branches swapped", BRANCHES, IMAGE, m._swapped_branches(BRANCHES))
+    add("parallel: the branches swapped", BRANCHES, IMAGE, m.swapped_branches(BRANCHES))
     add("serial: the layers' gradients swapped", TWO, (5,), TWO._replace(backward=_swapped_params))
     # The tutorials
     add("T2: dx never returned", CONV, IMAGE, changed(CONV, "x", m.times(0.0)), "0 throughout: this gradient is missing")
@@ -182,21 +153,21 @@ def _make() -> list[Mutant]:
         r"expected db to be float64 \(4,\).*got float64 \(4, 1\)",
     )
     add("T3, T4: every tie gets the whole gradient", POOL, (4, 6, 2), m.max_pool_all_ties((2, 2)))
-    add("T4: the kernel not flipped", fn.conv(1, (6, 6), padding="VALID"), (8, 9, 1), _unflipped_6x6(), "right if w were flipped in space")
+    add("T4: the kernel not flipped", LARGE, (8, 9, 1), misled(LARGE, _flip, "x"), "right if w were flipped in space")
     add("T4: no mask behind ReLU", fn.relu, (4, 5, 1), m.relu_unmasked, "a mask is missing")
     add(
         "T4: the gradient divided by the classes",
-        _cross_entropy("softmax_cross_entropy"),
+        m.cross_entropy(),
         (10,),
-        _cross_entropy("softmax_cross_entropy", m.times(0.1)),
+        m.cross_entropy(m.times(0.1)),
         "factor 0.1",
     )
     return made
 
 
-_flip = m._kernel(lambda xp, w: xp.flip(w, (0, 1)))
-_transpose = m._kernel(lambda xp, w: w.swapaxes(0, 1))
-_swap_channels = m._kernel(lambda xp, w: w.swapaxes(2, 3))
+_flip = m.kernel(lambda xp, w: xp.flip(w, (0, 1)))
+_transpose = m.kernel(lambda xp, w: w.swapaxes(0, 1))
+_swap_channels = m.kernel(lambda xp, w: w.swapaxes(2, 3))
 
 
 def _dilation_forgotten() -> Layer:
@@ -258,45 +229,4 @@ def _swapped_params(residuals, dy):
     return (second, first), dx
 
 
-def _unflipped_6x6() -> Layer:
-    right = fn.conv(1, (6, 6), padding="VALID")
-    return misled(right, _flip, "x")
-
-
 CATALOGUE: tuple[Mutant, ...] = tuple(_make())
-
-
-GEOMETRIES: dict[str, tuple[int, dict[str, Any]]] = {
-    "same": (2, {}), "one channel": (1, {}), "strided": (2, {"stride": 2, "padding": "VALID"}), "dilated": (2, {"dilation": 2}),
-    "uneven": (2, {"padding": ((0, 3), (4, 1))}), "groups": (4, {"groups": 2}), "depthwise": (4, {"groups": 4}),
-}  # fmt: skip
-"""Input channels and options of convolutions."""
-
-
-def _right() -> dict[str, tuple[Layer, tuple[int, ...]]]:
-    """Every kind of layer, algorithm and combinator, all of them right: (layer, in_shape)."""
-    made: dict[str, tuple[Layer, tuple[int, ...]]] = {}
-    for algorithm in (fn.convolution.direct, fn.convolution.shifted, fn.convolution.im2col, fn.convolution.auto):
-        for name, (channels, options) in GEOMETRIES.items():
-            made[f"conv {algorithm.name}: {name}"] = fn.conv(4, (3, 3), algorithm=algorithm, **options), (5, 6, channels)
-    for name, pool in {
-        "max_pool": fn.max_pool, "max_pool split": partial(fn.max_pool, ties="split"),
-        "avg_pool": fn.avg_pool, "avg_pool uncounted": partial(fn.avg_pool, count_include_pad=False),
-    }.items():  # fmt: skip
-        made[name] = pool((2, 2)), (5, 6, 2)
-        made[f"{name}: overlapping"] = pool((3, 3), stride=2, padding="SAME"), (5, 6, 2)
-    block = (fn.conv(3, (3, 3), bias=False), fn.batch_norm(), fn.relu, fn.dropout(0.5))
-    return made | {
-        "global_avg_pool": (fn.global_avg_pool, (4, 5, 2)), "dense": (fn.dense(4), (5,)), "flatten": (fn.flatten, (3, 4, 2)),
-        "relu": (fn.relu, (5, 6)), "dropout": (fn.dropout(0.3), (5, 6)), "batch_norm": (fn.batch_norm(), (4, 5, 3)),
-        "batch_norm: vectors": (fn.batch_norm(momentum=0.5, epsilon=0.1), (3,)), "identity": (fn.identity, (3, 4)),
-        "cross-entropy": (_cross_entropy("softmax_cross_entropy"), (3,)), "squared error": (_squared_error(), (3,)),
-        "cross-entropy: smoothed": (_cross_entropy("softmax_cross_entropy", label_smoothing=0.1), (3,)),
-        "serial": (fn.serial(*block, fn.flatten, fn.dense(3)), (4, 5, 2)), "serial of none": (fn.serial(), (4,)),
-        "parallel: sum": (fn.parallel(fn.conv(2, (3, 3)), fn.conv(2, (1, 1)), fn.identity), (4, 5, 2)),
-        "parallel: concatenate": (BRANCHES, IMAGE), "residual": (fn.residual(*block), (4, 5, 3)),
-        "residual: shortcut": (fn.residual(fn.conv(4, (3, 3), stride=2), shortcut=fn.conv(4, (1, 1), stride=2)), (4, 5, 2)),
-    }  # fmt: skip
-
-
-RIGHT = _right()

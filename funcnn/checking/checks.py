@@ -99,7 +99,7 @@ def check_layer(
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     if at is None:
         check_in_shape("check_layer", in_shape, ("...",))
-        at = _draw(layer, tuple(in_shape), key, batch_size, rng)
+        at = draw(layer, tuple(in_shape), key, batch_size, rng)
     params, state, x = to_numpy(at, "float64")
     with jax.enable_x64(True):
         points = [point for train in (True, False) for point in _points(Call(layer, params, state, x, key), train, dtype, rng)]
@@ -192,7 +192,7 @@ def _names(trees: Mapping[str, PyTree]) -> dict[str, tuple[str, ...]]:
     return names
 
 
-def _draw(layer: Layer, in_shape: tuple[int, ...], key: Array, batch_size: int, rng: np.random.Generator) -> tuple[PyTree, PyTree, Array]:
+def draw(layer: Layer, in_shape: tuple[int, ...], key: Array, batch_size: int, rng: np.random.Generator) -> tuple[PyTree, PyTree, Array]:
     """Params with noise, so that biases are not 0; x; and the state that a step of training leaves."""
     params, state = to_numpy(layer.init(key, in_shape), "float64")
     params = jax.tree.map(lambda p: p + 0.3 * rng.standard_normal(p.shape), params)

@@ -1,6 +1,6 @@
 """Wrong backward passes, made by rule: what a gradient checker must catch.
 
-Each is a layer of funcnn whose forward pass is right and whose gradient is not. `CATALOGUE` holds all of them.
+Each is a layer of funcnn whose forward pass is right and whose gradient is not. `catalogue.py` holds all of them.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import funcnn as fn
 from funcnn.arrays import Array, namespace
 from funcnn.convolution.geometry import offsets, overlap_add, tap, window
 from funcnn.layer import Layer
-from funcnn.normalization import BatchNormEval
+from funcnn.normalization import BatchNormEval, per_channel
 
 Change = Callable[[Array, Any, Array], Array]
 """`(gradient, residuals, dy) -> wrong gradient` of one leaf."""
@@ -102,11 +102,6 @@ def instead(gradient: Callable[[Any, Any, Array], Array]) -> Change:
     return lambda g, residuals, dy: gradient(namespace(g, dy), residuals, dy)
 
 
-def backward_of(right: Layer, other: Layer) -> Layer:
-    """The forward pass of one layer with the backward pass of another."""
-    return right._replace(backward=other.backward)
-
-
 def loss_layer(name: str, loss: Callable[[Array, Array], tuple[Array, Array]], targets: np.ndarray) -> Layer:
     """A loss with fixed targets as a layer with a scalar output."""
 
@@ -163,7 +158,7 @@ relu_unmasked = fn.stateless("relu_unmasked", _unmasked_forward, _unmasked_backw
 """ReLU whose mask the backward pass forgot (tutorial T4). Wrong: dx = dy, also where x <= 0."""
 
 
-def _batch_norm_without(term: str) -> Layer:
+def batch_norm_without(term: str) -> Layer:
     """Batch norm whose dx lacks one of its terms, in training."""
     right = fn.batch_norm()
 
@@ -172,40 +167,36 @@ def _batch_norm_without(term: str) -> Layer:
         if isinstance(residuals, BatchNormEval):
             return grads, dx
         x, mean, inv_std, scale = residuals
-        factor, x_hat = inv_std * scale / (x.size // x.shape[-1]), (x - _wide(mean, x)) * _wide(inv_std, x)
+        factor, x_hat = inv_std * scale / (x.size // x.shape[-1]), (x - per_channel(mean, x)) * per_channel(inv_std, x)
         if term == "mean":
-            return grads, dx + _wide(factor * grads["shift"], x)
-        return grads, dx + x_hat * _wide(factor * grads["scale"], x)
+            return grads, dx + per_channel(factor * grads["shift"], x)
+        return grads, dx + x_hat * per_channel(factor * grads["scale"], x)
 
     return right._replace(backward=backward)
 
 
-def _wide(v: Array, x: Array) -> Array:
-    return v.reshape((1,) * (x.ndim - 1) + (-1,))
-
-
-def _unbiased(residuals: Any) -> Any:
+def unbiased(residuals: Any) -> Any:
+    """Residuals of batch norm with the standard deviation of the unbiased variance."""
     m = residuals.x.size / residuals.x.shape[-1]
-    return (
-        residuals._replace(inv_std=residuals.inv_std * float(np.sqrt((m - 1) / m)))
-        if not isinstance(residuals, BatchNormEval)
-        else residuals
-    )
+    if isinstance(residuals, BatchNormEval):
+        return residuals
+    return residuals._replace(inv_std=residuals.inv_std * float(np.sqrt((m - 1) / m)))
 
 
-def _redrawn(residuals: Any) -> Any:
+def redrawn(residuals: Any) -> Any:
+    """Residuals of dropout with another mask."""
     if not hasattr(residuals, "mask"):
         return residuals
     mask = jax.random.bernoulli(jax.random.key(99), 0.7, residuals.mask.shape)
     return residuals._replace(mask=namespace(residuals.mask).asarray(mask))
 
 
-def _kernel(how: Callable[[Any, Array], Array]) -> Callable[[Any], Any]:
+def kernel(how: Callable[[Any, Array], Array]) -> Callable[[Any], Any]:
     """Residuals (x, w) with another w."""
     return lambda residuals: (residuals[0], how(namespace(residuals[1]), residuals[1]))
 
 
-def _swapped_branches(layer: Layer) -> Layer:
+def swapped_branches(layer: Layer) -> Layer:
     """Each branch of a concatenation gets the channels of the other."""
 
     def backward(residuals, dy):
@@ -215,7 +206,7 @@ def _swapped_branches(layer: Layer) -> Layer:
     return layer._replace(backward=backward)
 
 
-def _overwriting(layer: Layer, window_size: int, stride: int) -> Layer:
+def overwriting(layer: Layer, window_size: int, stride: int) -> Layer:
     """Overlapping max pooling whose windows overwrite each other's gradients (the last wins), where they should add up."""
     options = window("max_pool", (window_size,) * 2, stride, "VALID")
 
@@ -232,3 +223,32 @@ def _overwriting(layer: Layer, window_size: int, stride: int) -> Layer:
 
 LABELS = np.arange(4, dtype="int32") % 3
 """For losses of four examples."""
+
+
+def cross_entropy(change: Change | None = None, **options: float) -> Layer:
+    """Cross-entropy of four examples, whose gradient is changed."""
+
+    def loss(logits, labels):
+        value, dlogits = fn.softmax_cross_entropy(logits, labels, **options)
+        return value, change(dlogits, (logits,), dlogits) if change else dlogits
+
+    return loss_layer("softmax_cross_entropy", loss, LABELS)
+
+
+def squared_error(change: Change | None = None) -> Layer:
+    """The squared error of four examples with three outputs, whose gradient is changed."""
+
+    def loss(outputs, targets):
+        value, doutputs = fn.mean_squared_error(outputs, targets)
+        return value, change(doutputs, (outputs,), doutputs) if change else doutputs
+
+    return loss_layer("mean_squared_error", loss, np.linspace(-1.0, 1.0, 12, dtype="float32").reshape(4, 3))
+
+
+def smoothing_forgotten() -> Layer:
+    """Cross-entropy of smoothed labels with the gradient of the plain ones."""
+
+    def loss(logits, labels):
+        return fn.softmax_cross_entropy(logits, labels, label_smoothing=0.1)[0], fn.softmax_cross_entropy(logits, labels)[1]
+
+    return loss_layer("softmax_cross_entropy", loss, LABELS)
