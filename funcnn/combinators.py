@@ -3,14 +3,15 @@
 `params`, `state` and the residuals of a combinator are tuples with one entry per layer.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 from itertools import accumulate, pairwise
 from operator import add
 from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from funcnn.arrays import Array, PyTree, check_array, check_key, namespace
 from funcnn.layer import Layer, out_shape, stateless
@@ -61,9 +62,9 @@ def serial(*layers: Layer) -> Layer:
     def forward(params, state, x, *, key=None, train=False):
         _check_entries("serial", layers, params=params, state=state)
         states, residuals = (), ()
-        for i, (layer, p, s) in enumerate(zip(layers, params, state, strict=True)):
+        for i, (layer, p, s, k) in enumerate(zip(layers, params, state, _keys("serial", key, len(layers)), strict=True)):
             with _place("serial", i, layer):
-                x, s, r = layer.forward(p, s, x, key=_fold_in("serial", key, i), train=train)
+                x, s, r = layer.forward(p, s, x, key=k, train=train)
             states, residuals = (*states, s), (*residuals, r)
         return x, states, residuals
 
@@ -125,9 +126,9 @@ def _branches(name: str, layers: tuple[Layer, ...], merge: str) -> Layer:
     def forward(params, state, x, *, key=None, train=False):
         _check_entries(name, layers, params=params, state=state)
         outputs, states, residuals = (), (), ()
-        for i, (layer, p, s) in enumerate(zip(layers, params, state, strict=True)):
+        for i, (layer, p, s, k) in enumerate(zip(layers, params, state, _keys(name, key, len(layers)), strict=True)):
             with _place(name, i, layer):
-                y, s, r = layer.forward(p, s, x, key=_fold_in(name, key, i), train=train)
+                y, s, r = layer.forward(p, s, x, key=k, train=train)
             outputs, states, residuals = (*outputs, y), (*states, s), (*residuals, r)
         shapes = [y.shape if merge == "sum" else y.shape[:-1] for y in outputs]
         if len(set(shapes)) > 1:
@@ -160,15 +161,23 @@ class Call(NamedTuple):
 
 def calls(layer: Layer, params: PyTree, state: PyTree, x: Array, *, key: Array | None = None, train: bool = False) -> list[Call]:
     """The calls of the layers that a combinator is made of, in their order; none for a plain layer."""
+    if not layer.layers:
+        return []
     made = []
-    for i, (inner, p, s) in enumerate(zip(layer.layers, params, state, strict=True) if layer.layers else ()):
-        made.append(Call(inner, p, s, x, _fold_in(layer.name, key, i)))
-        x = inner.apply(*made[-1][1:4], key=made[-1].key, train=train)[0] if layer.in_series else x
+    for inner, p, s, k in zip(layer.layers, params, state, _keys(layer.name, key, len(layer.layers)), strict=True):
+        made.append(Call(inner, p, s, x, k))
+        x = inner.apply(p, s, x, key=k, train=train)[0] if layer.in_series else x
     return made
 
 
-def _fold_in(name: str, key: Array | None, i: int) -> Array | None:
-    return None if key is None else jax.random.fold_in(check_key(name, key), i)
+def _keys(name: str, key: Array | None, count: int) -> Sequence[Array | None]:
+    """A key for each of `count` layers, folded from its position; or no key for any."""
+    return [None] * count if key is None else _folded(check_key(name, key), count)
+
+
+@partial(jax.jit, static_argnums=1)
+def _folded(key: Array, count: int) -> list[Array]:
+    return list(jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count)))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnn.arrays import Array, PyTree, check_in_shape, check_option, to_numpy
 from funcnn.checking.comparing import compare, compile_ahead
-from funcnn.checking.oracles import distinct
+from funcnn.checking.oracles import QUICKLY, distinct
 from funcnn.checking.point import Point
 from funcnn.checking.precision import constants, holds_wide, trace
 from funcnn.checking.report import Report
@@ -194,7 +194,8 @@ def _names(trees: Mapping[str, PyTree]) -> dict[str, tuple[str, ...]]:
 
 def draw(layer: Layer, in_shape: tuple[int, ...], key: Array, batch_size: int, rng: np.random.Generator) -> tuple[PyTree, PyTree, Array]:
     """Params with noise, so that biases are not 0; x; and the state that a step of training leaves."""
-    params, state = to_numpy(layer.init(key, in_shape), "float64")
+    init = jax.jit(layer.init, static_argnums=1, compiler_options=QUICKLY)
+    params, state = to_numpy(init(key, in_shape), "float64")
     params = jax.tree.map(lambda p: p + 0.3 * rng.standard_normal(p.shape), params)
     x = rng.standard_normal((batch_size, *in_shape))
     with jax.enable_x64(True):
