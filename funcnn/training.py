@@ -6,7 +6,7 @@ Nothing here is tied to a device: arrays that are sharded over several stay so. 
 from collections.abc import Callable
 from functools import partial
 from math import ceil
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,9 @@ import optax
 from funcnn.arrays import Array, PyTree, check_key, check_option, wide
 from funcnn.layer import Layer
 from funcnn.losses import accuracy, softmax_cross_entropy
-
-Metrics: TypeAlias = dict[str, Array]
+from funcnn.monitoring import Metrics as Metrics
+from funcnn.monitoring import Monitor as Monitor
+from funcnn.monitoring import looked, scan_and_look
 
 
 class Loss(Protocol):
@@ -30,17 +31,6 @@ class Measure(Protocol):
 
 class Augment(Protocol):
     def __call__(self, key: Array, x: Array, /) -> Array: ...
-
-
-class Measurement(Protocol):
-    def __call__(self, params: PyTree, state: PyTree, x: Array, targets: Array, key: Array, /) -> Metrics: ...
-
-
-class Monitor(NamedTuple):
-    """What is measured at every `every`-th step beside the metrics, such as `funcnn.checking.monitor`; NaN between."""
-
-    every: int
-    measure: Measurement
 
 
 class TrainState(NamedTuple):
@@ -127,17 +117,10 @@ def _plain_step(
 
         updates, opt_state = update(grads, ts.opt_state, ts.params, value=value, grad=grads, value_fn=value_fn)
         params = optax.apply_updates(ts.params, updates)
-        measured = _measured(monitor, ts, x, targets, key) if monitor else {}
+        measured = looked(monitor, ts.step, (ts.params, ts.state, x, targets, key)) if monitor else {}
         return TrainState(params, state, opt_state, ts.key, ts.step + 1), {"loss": value, **metrics(outputs, targets), **measured}
 
     return step
-
-
-def _measured(monitor: Monitor, ts: TrainState, x: Array, targets: Array, key: Array) -> Metrics:
-    """What the monitor says of this step, or NaN where it is not its turn."""
-    arguments = (ts.params, ts.state, x, targets, key)
-    nothing = jax.tree.map(lambda a: jnp.full(a.shape, jnp.nan, a.dtype), jax.eval_shape(monitor.measure, *arguments))
-    return jax.lax.cond(ts.step % monitor.every == 0, lambda: monitor.measure(*arguments), lambda: nothing)
 
 
 def make_step(
@@ -204,7 +187,7 @@ def make_epoch(
         raise ValueError(f"training: expected shuffle to be True or False, got {shuffle!r}")
     if not (augment is None or callable(augment)):
         raise ValueError(f"training: expected augment to be a function (key, x) -> x, such as augmentation.flip(), got {augment!r}")
-    step = _plain_step(net, optimizer, loss, gradients, metrics, monitor)
+    step = _plain_step(net, optimizer, loss, gradients, metrics, None)
 
     def epoch(ts: TrainState, x: Array, targets: Array) -> tuple[TrainState, Metrics]:
         n = _examples(x, targets)
@@ -214,12 +197,21 @@ def make_epoch(
         shuffled = jax.random.permutation(_key_of(ts, _SHUFFLE), n) if shuffle else jnp.arange(n)
         order = jnp.resize(shuffled, (steps, batch_size))
 
-        def body(ts, batch):
-            inputs = jnp.take(x, batch, axis=0, mode="clip")
+        def batch_of(ts, indices):
+            inputs = jnp.take(x, indices, axis=0, mode="clip")
             inputs = augment(_key_of(ts, _AUGMENT), inputs) if augment else inputs
-            return step(ts, inputs, jnp.take(targets, batch, axis=0, mode="clip"))
+            return inputs, jnp.take(targets, indices, axis=0, mode="clip")
 
-        return jax.lax.scan(body, ts, order)
+        def body(ts, indices):
+            return step(ts, *batch_of(ts, indices))
+
+        if monitor is None:
+            return jax.lax.scan(body, ts, order)
+
+        def look(ts, indices):
+            return monitor.measure(ts.params, ts.state, *batch_of(ts, indices), _key_of(ts, _LAYERS))
+
+        return scan_and_look(body, look, ts, order, -ts.step % monitor.every, monitor.every)
 
     return jax.jit(epoch, donate_argnums=0)
 

@@ -105,6 +105,9 @@ def test_the_monitor_names_the_layer_and_says_nothing_of_the_steps_between():
         plain = training.make_epoch(net, optimizer, batch_size=4, last_batch="drop")
         same, _ = plain(training.init(net, optimizer, jax.random.key(0), (4, 4, 1)), images, labels)
         assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), ts.params, same.params)))
+        _, metrics = epoch(ts, images, labels)  # the steps 3, 4 and 5
+        np.testing.assert_array_equal(np.isfinite(metrics["gradient_error"]).all(1), [False, True, False])
+        assert np.isfinite(metrics["loss"]).all()
 
 
 def test_a_network_that_is_no_chain_is_one_row_of_the_monitor():

@@ -11,14 +11,15 @@ from funcnn.losses import softmax_cross_entropy
 from funcnn.training import Loss, Metrics, Monitor
 
 
-def monitor(net: Layer, *, every: int = 50, loss: Loss = softmax_cross_entropy) -> Monitor:
-    """Compare `backward` with `jax.vjp` at every `every`-th step, layer by layer, inside the compiled step.
+def monitor(net: Layer, *, every: int = 50, examples: int = 8, loss: Loss = softmax_cross_entropy) -> Monitor:
+    """Compare `backward` with `jax.vjp` at every `every`-th step, layer by layer, inside the compiled program.
 
     Each layer gets the cotangent that `jax.vjp` of the layers behind it gives, so that only a layer that is wrong itself looks wrong.
 
     Args:
         net: the network that is trained; where it is a `serial`, each of its layers is a row.
         every: how many steps lie between two checks.
+        examples: how many of the batch's examples, the first, are looked at; what is wrong for these is wrong.
         loss: as in training.
 
     Returns:
@@ -27,9 +28,10 @@ def monitor(net: Layer, *, every: int = 50, loss: Loss = softmax_cross_entropy) 
         NaN at the steps between.
     """
     check_option("monitor", "every", every)
+    check_option("monitor", "examples", examples)
 
     def measure(params: PyTree, state: PyTree, x: Array, targets: Array, key: Array) -> Metrics:
-        inside, h = [], x
+        inside, h, targets = [], x[:examples], targets[:examples]
         for i, (layer, p, s) in enumerate(zip(net.layers, params, state, strict=True) if net.in_series else [(net, params, state)]):
             k = jax.random.fold_in(key, i) if net.in_series else key
 
