@@ -1,0 +1,105 @@
+"""What is timed: layers and networks as plain data, which every contender builds in its own way."""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+Spec = tuple[Any, ...]
+"""("conv", features, kernel, stride, padding, groups), ("max_pool", window, stride), ("dense", features), ("residual", specs, specs of the
+shortcut), or the name alone of what has no options."""
+
+
+class Workload(NamedTuple):
+    """A piece of work.
+
+    Attributes:
+        name: its row in the table.
+        kind: "layer": y and both gradients of one layer, given dy; "step": a training step by SGD with cross-entropy over 10 classes.
+        layers: in series.
+        batch: examples.
+        in_shape: of an example, (H, W, C).
+        group: which rows are summed up together.
+    """
+
+    name: str
+    kind: Literal["layer", "step"]
+    layers: tuple[Spec, ...]
+    batch: int
+    in_shape: tuple[int, int, int]
+    group: str
+
+    def inputs(self, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """x (N, H, W, C) float32, normal; labels (N,) int32."""
+        rng = np.random.default_rng(seed)
+        return rng.standard_normal((self.batch, *self.in_shape), "float32"), rng.integers(0, 10, self.batch, dtype="int32")
+
+
+def conv(features: int, kernel: int = 3, stride: int = 1, padding: int | None = None, groups: int = 1) -> Spec:
+    """Padded by kernel // 2 on all sides unless said."""
+    return ("conv", features, kernel, stride, kernel // 2 if padding is None else padding, groups)
+
+
+def layer(group: str, n: int, h: int, w: int, c: int, spec: Spec) -> Workload:
+    what = {"conv": f"-> {spec[1]}", "max_pool": "max pool"}[spec[0]]
+    kernel = spec[2] if spec[0] == "conv" else spec[1]
+    rest = (f", stride {spec[3]}" if spec[3] > 1 else "") + (", depthwise" if spec[5] > 1 else "") if spec[0] == "conv" else f"/{spec[2]}"
+    return Workload(f"{n}, {h}, {w}, {c} {what}, {kernel}x{kernel}{rest}", "layer", (spec,), n, (h, w, c), group)
+
+
+def middle(name: str, batch: int, size: int = 28, width: int = 32, normalised: bool = False, group: str = "steps") -> Workload:
+    """conv, pool, conv, pool, dense 128, dense 10."""
+    norm: tuple[Spec, ...] = (("batch_norm",),) if normalised else ()
+    layers = (
+        conv(width), *norm, ("relu",), ("max_pool", 2, 2), conv(2 * width), *norm, ("relu",), ("max_pool", 2, 2),
+        ("flatten",), ("dense", 128), ("relu",), ("dense", 10),
+    )  # fmt: skip
+    return Workload(name, "step", layers, batch, (size, size, 1), group)
+
+
+def _block(features: int, stride: int = 1) -> tuple[Spec, ...]:
+    inner = (conv(features, stride=stride), ("batch_norm",), ("relu",), conv(features), ("batch_norm",))
+    shortcut = (conv(features, 1, stride, 0),) if stride > 1 else ()
+    return ("residual", inner, shortcut), ("relu",)
+
+
+STEPS = (
+    Workload("T1 lines8, batch 1", "step", (conv(1, padding=0), ("relu",), ("flatten",), ("dense", 10)), 1, (8, 8, 1), "steps"),
+    Workload(
+        "T2 mnist1k, batch 20", "step", (conv(16), ("relu",), ("max_pool", 2, 1), ("flatten",), ("dense", 10)), 20, (28, 28, 1), "steps"
+    ),
+    Workload(
+        "T3 lines28, batch 10", "step",
+        (conv(8), ("relu",), ("max_pool", 2, 2), conv(16), ("relu",), ("max_pool", 2, 2), ("flatten",), ("dense", 128), ("relu",), ("dense", 10)),
+        10, (28, 28, 1), "steps",
+    ),
+    middle("middle-sized, batch 128", 128),
+    middle("the same with batch norm", 128, normalised=True),
+    Workload(
+        "small ResNet, batch 32", "step",
+        (conv(16), ("batch_norm",), ("relu",), *_block(16), *_block(32, 2), *_block(64, 2), ("global_avg_pool",), ("dense", 10)),
+        32, (32, 32, 3), "steps",
+    ),
+)  # fmt: skip
+TABLE = (
+    layer("3x3", 20, 28, 28, 1, conv(16)), layer("3x3", 10, 14, 14, 8, conv(16)), layer("3x3", 128, 28, 28, 1, conv(32)),
+    layer("3x3", 128, 14, 14, 32, conv(64)), layer("3x3", 32, 32, 32, 64, conv(64)), layer("3x3", 64, 8, 8, 256, conv(256)),
+)  # fmt: skip
+OTHERS = (
+    layer("other", 32, 28, 28, 32, conv(64, stride=2)), layer("other", 32, 28, 28, 16, conv(32, 5)), layer("other", 32, 28, 28, 64, conv(64, 1)),
+    layer("other", 32, 28, 28, 32, conv(32, groups=32)), layer("other", 16, 29, 31, 16, conv(32)), layer("other", 64, 28, 28, 3, conv(17)),
+)  # fmt: skip
+POOLS = (
+    layer("pool", 128, 28, 28, 32, ("max_pool", 2, 2)), layer("pool", 128, 14, 14, 64, ("max_pool", 2, 2)),
+    layer("pool", 32, 28, 28, 32, ("max_pool", 3, 2)), layer("pool", 20, 28, 28, 16, ("max_pool", 2, 1)),
+)  # fmt: skip
+
+
+def neighbours(seed: int, count: int = 6) -> tuple[Workload, ...]:
+    """Layers and steps beside those of the tables, drawn at random: what is tuned to the tables' shapes alone shows here."""
+    rng = np.random.default_rng(seed)
+    sizes = [(int(rng.integers(8, 97)), *map(int, rng.integers(7, 33, 2)), int(rng.integers(4, 97)), int(rng.integers(8, 129))) for _ in range(count)]
+    steps = [(int(rng.integers(48, 193)), int(4 * rng.integers(5, 9)), int(8 * rng.integers(2, 6))) for _ in range(count // 3)]
+    return (
+        *(layer("random", n, h, w, c, conv(o)) for n, h, w, c, o in sizes),
+        *(middle(f"middle-sized, batch {b}, {s}x{s}, width {f}", b, s, f, group="random") for b, s, f in steps),
+    )
