@@ -19,6 +19,7 @@ class Workload(NamedTuple):
         batch: examples.
         in_shape: of an example, (H, W, C).
         group: which rows are summed up together.
+        dtype: of parameters and inputs.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Workload(NamedTuple):
     batch: int
     in_shape: tuple[int, int, int]
     group: str
+    dtype: str = "float32"
 
     def inputs(self, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """x (N, H, W, C) float32, normal; labels (N,) int32."""
@@ -97,7 +99,10 @@ POOLS = (
 def neighbours(seed: int, count: int = 6) -> tuple[Workload, ...]:
     """Layers and steps beside those of the tables, drawn at random: what is tuned to the tables' shapes alone shows here."""
     rng = np.random.default_rng(seed)
-    sizes = [(int(rng.integers(8, 97)), *map(int, rng.integers(7, 33, 2)), int(rng.integers(4, 97)), int(rng.integers(8, 129))) for _ in range(count)]
+    sizes = [
+        (int(rng.integers(8, 97)), *map(int, rng.integers(7, 33, 2)), int(rng.integers(4, 97)), int(rng.integers(8, 129)))
+        for _ in range(count)
+    ]
     steps = [(int(rng.integers(48, 193)), int(4 * rng.integers(5, 9)), int(8 * rng.integers(2, 6))) for _ in range(count // 3)]
     return (
         *(layer("random", n, h, w, c, conv(o)) for n, h, w, c, o in sizes),

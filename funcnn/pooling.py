@@ -43,10 +43,11 @@ def max_pool(
         axes = _axes(options, x)
         xp, padded = namespace(x), pad(x, axes, -inf)
         y, winner = tap(padded, axes, (0,) * len(axes)), None  # (N, P, Q, C)
+        index = "int8" if prod(a.window for a in axes) < 128 else "int32"
         for i, k in enumerate(offsets(axes)):
             seen = tap(padded, axes, k)
             keep = (y >= seen) | (y != y)  # a NaN stays the largest, as in jnp.max
-            winner = xp.zeros(y.shape, "int32") if winner is None else xp.where(keep, winner, i)
+            winner = xp.zeros(y.shape, index) if winner is None else xp.where(keep, winner, i)
             y = xp.where(keep, y, seen)
         return y, (x[:0], winner)
 

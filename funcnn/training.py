@@ -103,10 +103,40 @@ def gradients_of(net: Layer, loss: Loss, gradients: Literal["manual", "auto"] = 
     return manual if gradients == "manual" else auto
 
 
+def _in_microbatches(compute: Callable, count: int, split_statistics: bool) -> Callable:
+    """The same gradients, summed up over `count` parts of the batch, one after the other in the same memory."""
+
+    def run(params, state, x, targets, key):
+        if jax.tree.leaves(state) and not split_statistics:
+            raise ValueError(
+                f"training: expected microbatches=1 for a network with a state, such as batch norm's, got {count}: each part would be "
+                "normalised by its own statistics; pass split_statistics=True if that is meant"
+            )
+        if len(x) % count:
+            raise ValueError(f"training: expected a batch that divides into {count} microbatches, got {len(x)} examples")
+
+        def one(carry, part):
+            total, state = carry
+            i, x, targets = part
+            grads, value, outputs, state = compute(params, state, x, targets, jax.random.fold_in(key, i))
+            return (jax.tree.map(jnp.add, total, grads), state), (value, outputs)
+
+        parts = jax.tree.map(lambda a: a.reshape(count, len(a) // count, *a.shape[1:]), (x, targets))
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        (total, state), (values, outputs) = jax.lax.scan(one, (zeros, state), (jnp.arange(count), *parts))
+        outputs = outputs.reshape(len(x), *outputs.shape[2:])
+        return jax.tree.map(lambda g: g / count, total), values.mean(), outputs, state
+
+    return run if count > 1 else compute
+
+
 def _plain_step(
-    net: Layer, optimizer: optax.GradientTransformation, loss: Loss, gradients, metrics: Measure, monitor: Monitor | None
-) -> Callable:
-    compute, update = gradients_of(net, loss, gradients), optax.with_extra_args_support(optimizer).update
+    net: Layer, optimizer: optax.GradientTransformation, loss: Loss, gradients, metrics: Measure, monitor: Monitor | None,
+    microbatches: int, split_statistics: bool,
+) -> Callable:  # fmt: skip
+    check_option("training", "microbatches", microbatches)
+    compute = _in_microbatches(gradients_of(net, loss, gradients), microbatches, split_statistics)
+    update = optax.with_extra_args_support(optimizer).update
 
     def step(ts: TrainState, x: Array, targets: Array) -> tuple[TrainState, Metrics]:
         key = _key_of(ts, _LAYERS)
@@ -131,6 +161,8 @@ def make_step(
     gradients: Literal["manual", "auto"] = "manual",
     metrics: Measure = classification,
     monitor: Monitor | None = None,
+    microbatches: int = 1,
+    split_statistics: bool = False,
 ) -> Callable[[TrainState, Array, Array], tuple[TrainState, Metrics]]:
     """A jitted training step.
 
@@ -141,13 +173,16 @@ def make_step(
         gradients: "manual" (`net.backward`) or "auto" (`jax.grad` of the plain forward pass).
         metrics: `(outputs, targets) -> dict` of scalars, reported beside the loss.
         monitor: what is measured every so many steps, such as `funcnn.checking.monitor(net)`, and reported too.
+        microbatches: into how many parts a batch is divided, whose gradients are summed up one after the other: the same mean
+            gradient from that much less memory, which on a CPU then stays in the cache. Dropout draws for each part anew.
+        split_statistics: allow this where a layer has a state, such as batch norm: each part is then normalised by itself.
 
     Returns:
         `step(train_state, x, targets) -> (train_state, metrics)` for x (B, ...), targets (B, ...). The buffers of the
         state that goes in are donated: use only the one that comes out. A loss of NaN from the first step on means labels
         out of range: inside a compiled program they cannot be refused.
     """
-    return jax.jit(_plain_step(net, optimizer, loss, gradients, metrics, monitor), donate_argnums=0)
+    return jax.jit(_plain_step(net, optimizer, loss, gradients, metrics, monitor, microbatches, split_statistics), donate_argnums=0)
 
 
 def make_epoch(
@@ -162,6 +197,8 @@ def make_epoch(
     gradients: Literal["manual", "auto"] = "manual",
     metrics: Measure = classification,
     monitor: Monitor | None = None,
+    microbatches: int = 1,
+    split_statistics: bool = False,
 ) -> Callable[[TrainState, Array, Array], tuple[TrainState, Metrics]]:
     """A jitted pass over all examples: one program, no trip to the host between the steps.
 
@@ -171,7 +208,7 @@ def make_epoch(
             fills their batch up from the order's beginning. Either way every step has B examples.
         shuffle: a fresh random order, a function of (key, the epoch's first step) alone; or x as it comes.
         augment: `(key, x) -> x`, applied to every batch (B, ...), such as those of `funcnn.augmentation`.
-        net, optimizer, loss, gradients, metrics, monitor: as in `make_step`.
+        net, optimizer, loss, gradients, metrics, monitor, microbatches, split_statistics: as in `make_step`.
 
     Returns:
         `epoch(train_state, x, targets) -> (train_state, metrics)` for x (N, ...), targets (N, ...); each metric has one
@@ -187,7 +224,7 @@ def make_epoch(
         raise ValueError(f"training: expected shuffle to be True or False, got {shuffle!r}")
     if not (augment is None or callable(augment)):
         raise ValueError(f"training: expected augment to be a function (key, x) -> x, such as augmentation.flip(), got {augment!r}")
-    step = _plain_step(net, optimizer, loss, gradients, metrics, None)
+    step = _plain_step(net, optimizer, loss, gradients, metrics, None, microbatches, split_statistics)
 
     def epoch(ts: TrainState, x: Array, targets: Array) -> tuple[TrainState, Metrics]:
         n = _examples(x, targets)

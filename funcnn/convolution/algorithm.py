@@ -6,6 +6,7 @@ x (N, H, W, C), w (KH, KW, C, O), y (N, P, Q, O); any number of spatial axes. Wi
 C / G channels of o's own group, and w is (KH, KW, C / G, O).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from funcnn.arrays import Array, PyTree, namespace
@@ -18,6 +19,10 @@ class ConvForward(Protocol):
 
 class ConvBackward(Protocol):
     def __call__(self, residuals: PyTree, dy: Array, geometry: Geometry, /) -> tuple[Array, Array]: ...
+
+
+class Pass(Protocol):
+    def __call__(self, first: Array, second: Array, geometry: Geometry, /) -> Array: ...
 
 
 class Supports(Protocol):
@@ -40,13 +45,38 @@ class ConvAlgorithm(NamedTuple):
     supports: Supports = lambda geometry: True
 
 
-def input_gradient(forward: ConvForward, w: Array, dy: Array, geometry: Geometry) -> Array:
+BLOCK = 2**22
+"""Numbers that a block of images may need at a time. A program that needs over 32 MB gets them anew from the system at every call,
+page by page, which takes longer than the work."""
+
+
+def in_blocks(run: Callable[[Array], Array], x: Array, each: int) -> Array:
+    """`run(x)`, of as many images at a time as need up to BLOCK numbers, where an image needs `each`; in at most 16 blocks."""
+    n = len(x)
+    size = max(BLOCK // max(each, 1), -(-n // 16), 1)
+    return run(x) if size >= n else namespace(x).concatenate([run(x[i : i + size]) for i in range(0, n, size)])
+
+
+def from_passes(name: str, forward: Pass, weight_gradient: Pass, supports: Supports = lambda geometry: True) -> ConvAlgorithm:
+    """The algorithm of `forward(x, w, geometry) -> y` and `weight_gradient(x, dy, geometry) -> dw`.
+
+    It keeps x and w, and its dx is `forward` too, as `input_gradient` says.
+    """
+
+    def backward(residuals: tuple[Array, Array], dy: Array, geometry: Geometry) -> tuple[Array, Array]:
+        x, w = residuals
+        return input_gradient(forward, w, dy, geometry), weight_gradient(x, dy, geometry)
+
+    return ConvAlgorithm(name, lambda x, w, geometry: (forward(x, w, geometry), (x, w)), backward, supports)
+
+
+def input_gradient(forward: Pass, w: Array, dy: Array, geometry: Geometry) -> Array:
     """dx (N, H, W, C) of dy (N, P, Q, O): `forward` itself, run on dy with the kernel flipped and its channels swapped."""
     xp, spatial = namespace(w, dy), tuple(range(len(geometry.axes)))
 
     def gather(taps: tuple[slice, ...], axes: tuple[Axis, ...]) -> Array:
         flipped = swap_channels(xp.flip(w[taps], spatial), geometry.groups)  # (KH, KW, O / G, C)
-        return forward(dy, flipped, Geometry(axes, geometry.groups))[0]
+        return forward(dy, flipped, Geometry(axes, geometry.groups))
 
     return adjoint(geometry.axes, gather)
 

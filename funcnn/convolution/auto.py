@@ -1,19 +1,56 @@
-"""The default: the algorithm that was fastest for such a shape."""
+"""The default: the algorithm that was fastest for such a shape, for each of the three passes by itself.
 
-from funcnn.convolution.algorithm import ConvAlgorithm
-from funcnn.convolution.im2col import im2col
-from funcnn.convolution.shifted import shifted
+The rule, as `python -m experiments speed` measures it on a CPU:
+
+1. One channel in a group: shifted slices, which fuse into one loop.
+2. 3x3 windows of stride 1 in float32 with at least 8 channels on either side: Winograd's F(4x4, 3x3), a quarter of the
+   multiplications. Its rounding error is 10 times larger, 1e-5 (`winograd.py`); not in bfloat16, which has no digits to
+   spare, nor in float64, which is for those who want all of them, nor on GPUs, whose matrix units it keeps from working.
+3. Else one matrix product of the columns, or, where fewer channels come out than go in, products first and shifts after.
+   The weight gradient of many channels goes tap by tap, as their columns would need KH * KW times the input's memory.
+"""
+
+import jax
+
+from funcnn.arrays import Array
+from funcnn.convolution.algorithm import from_passes
+from funcnn.convolution.geometry import Geometry
+from funcnn.convolution.im2col import forward as im2col
+from funcnn.convolution.im2col import weight_gradient as im2col_gradient
+from funcnn.convolution.kn2row import forward as kn2row
+from funcnn.convolution.kn2row import supports as kn2row_supports
+from funcnn.convolution.shifted import forward as shifted
+from funcnn.convolution.shifted import weight_gradient as shifted_gradient
+from funcnn.convolution.winograd import forward as winograd
+from funcnn.convolution.winograd import supports as winograd_supports
+from funcnn.convolution.winograd import weight_gradient as winograd_gradient
+
+FEW = 8
+"""Channels below which the transforms of a tile cost more than its products."""
 
 
-def _forward(x, w, geometry):
-    """One input channel in a group: shifted slices fuse into one loop. More: one large matrix product."""
-    return (shifted if w.shape[-2] == 1 else im2col).forward(x, w, geometry)
+def _winograd_pays(a: Array, c: int, o: int, geometry: Geometry) -> bool:
+    fits = winograd_supports(geometry) and min(c, o) >= FEW and min(axis.out for axis in geometry.axes) >= 4
+    return fits and a.dtype == "float32" and jax.default_backend() == "cpu"
 
 
-def _backward(residuals, dy, geometry):
-    """The same, but for one input channel in all, where the matrix product wins."""
-    depthwise = geometry.groups == residuals[0].shape[-1] > 1
-    return (shifted if depthwise else im2col).backward(residuals, dy, geometry)
+def forward(x: Array, w: Array, geometry: Geometry) -> Array:
+    """y (N, P, Q, O), and dx too."""
+    *_, c, o = w.shape
+    if _winograd_pays(x, c, o, geometry):
+        return winograd(4, x, w, geometry)
+    if kn2row_supports(geometry) and o < c:
+        return kn2row(x, w, geometry)
+    return (shifted if c == 1 else im2col)(x, w, geometry)
 
 
-auto = ConvAlgorithm("auto", _forward, _backward)
+def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
+    """dw (KH, KW, C / G, O)."""
+    c, o = x.shape[-1], dy.shape[-1]
+    if _winograd_pays(x, c, o, geometry):
+        return winograd_gradient(4, x, dy, geometry)
+    depthwise = geometry.groups == c > 1
+    return (shifted_gradient if depthwise or c >= FEW else im2col_gradient)(x, dy, geometry)
+
+
+auto = from_passes("auto", forward, weight_gradient)

@@ -154,16 +154,21 @@ def adjoint(axes: Sequence[Axis], gather: Callable[[tuple[slice, ...], tuple[Axi
     """
     choices = [[_remainder(a, r) for r in range(a.stride)] for a in axes]
     parts = [None if None in choice else gather(*map(tuple, zip(*choice, strict=True))) for choice in product(*choices)]  # pyrefly: ignore
+    some = next(part for part in parts if part is not None)
+    xp = namespace(some)
+    parts = [xp.zeros_like(some) if part is None else part for part in parts]  # (N, M0, M1, C) each
+    for d, axis in reversed(list(enumerate(axes))):  # m * stride + r: the remainders of one axis between each other
+        groups = [parts[i : i + axis.stride] for i in range(0, len(parts), axis.stride)]
+        parts = [_between_each_other(group, 1 + d) for group in groups]
+    return parts[0][:, *(slice(a.size) for a in axes)]
+
+
+def _between_each_other(parts: list[Array], axis: int) -> Array:
+    """Arrays (..., M, ...) as one (..., M * len(parts), ...) that takes from each in turn."""
     if len(parts) == 1:
         return parts[0]
-    some = next(part for part in parts if part is not None)
-    xp, rank, (n, *m, c) = namespace(some), len(axes), some.shape
-    x = xp.stack([xp.zeros_like(some) if part is None else part for part in parts])  # (SH * SW, N, M0, M1, C)
-    x = x.reshape(*(a.stride for a in axes), n, *m, c)
-    pairs = [i for d in range(rank) for i in (rank + 1 + d, d)]
-    x = x.transpose(rank, *pairs, 2 * rank + 1)  # (N, M0, SH, M1, SW, C)
-    x = x.reshape(n, *(size * a.stride for size, a in zip(m, axes, strict=True)), c)
-    return x[:, *(slice(a.size) for a in axes)]
+    *before, m, after = parts[0].shape[:axis], parts[0].shape[axis], parts[0].shape[axis + 1 :]
+    return namespace(*parts).stack(parts, axis=axis + 1).reshape(*before[0], m * len(parts), *after)
 
 
 def _remainder(axis: Axis, r: int) -> tuple[slice, Axis] | None:

@@ -3,13 +3,13 @@
 from functools import reduce
 from operator import add
 
-from funcnn.arrays import namespace
-from funcnn.convolution.algorithm import ConvAlgorithm, contract, contract_rows, input_gradient
-from funcnn.convolution.geometry import offsets, pad, tap
+from funcnn.arrays import Array, namespace
+from funcnn.convolution.algorithm import contract, contract_rows, from_passes
+from funcnn.convolution.geometry import Geometry, offsets, pad, tap
 
 
-def _forward(x, w, geometry):
-    """y = sum_{kh, kw} x shifted by (kh, kw) . w[kh, kw]."""
+def forward(x: Array, w: Array, geometry: Geometry) -> Array:
+    """y = sum_{kh, kw} x shifted by (kh, kw) . w[kh, kw]: (N, P, Q, O)."""
     axes, groups = geometry.axes, geometry.groups
     padded, ones = pad(x, axes), (1,) * (x.ndim - 1)
 
@@ -20,12 +20,11 @@ def _forward(x, w, geometry):
         blocks = seen[..., None] * w[k].reshape(*ones, groups, w.shape[-1] // groups)  # (N, P, Q, C, O / C)
         return blocks.reshape(*seen.shape[:-1], w.shape[-1])
 
-    return reduce(add, map(part, offsets(axes))), (x, w)
+    return reduce(add, map(part, offsets(axes)))
 
 
-def _backward(residuals, dy, geometry):
-    """dw[kh, kw] = (x shifted by (kh, kw))^T dy, summed over positions;  dx: dy convolved with the flipped kernel."""
-    x, w = residuals
+def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
+    """dw[kh, kw] = (x shifted by (kh, kw))^T dy, summed over positions: (KH, KW, C / G, O)."""
     xp, axes, groups = namespace(x, dy), geometry.axes, geometry.groups
     padded = pad(x, axes)
 
@@ -38,7 +37,7 @@ def _backward(residuals, dy, geometry):
         return (ones @ products)[None]  # a sum over rows, which XLA on a CPU does best as a product
 
     dw = xp.concatenate([part(k) for k in offsets(axes)])  # (KH * KW, C / G, O)
-    return input_gradient(_forward, w, dy, geometry), dw.reshape(w.shape)
+    return dw.reshape(*(a.window for a in axes), *dw.shape[1:])
 
 
-shifted = ConvAlgorithm("shifted", _forward, _backward)
+shifted = from_passes("shifted", forward, weight_gradient)

@@ -1,0 +1,118 @@
+"""The same workloads by PyTorch, eagerly, as its users write them; in either memory layout."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from experiments.contenders import RATE, Prepared, cotangent, initial, timed
+from experiments.workloads import Spec, Workload
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def prepare(workload: Workload, channels_last: bool) -> Prepared:
+    """The workload with its images, and the kernels, in the layout (N, C, H, W), or (N, H, W, C) in memory."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    dtype = getattr(torch, workload.dtype)
+
+    def place(a: np.ndarray) -> torch.Tensor:
+        t = torch.tensor(np.ascontiguousarray(a)).to(DEVICE, dtype)
+        return t.contiguous(memory_format=layout) if t.ndim == 4 else t
+
+    x, labels = workload.inputs()
+    shapes: list[torch.Tensor] = []
+    forward = _serial(workload.layers, initial(workload), workload.in_shape, place, shapes)
+    images = place(x.transpose(0, 3, 1, 2))
+    return (_layer if workload.kind == "layer" else _training)(forward, shapes, images, torch.from_numpy(labels).long().to(DEVICE), place)
+
+
+def _layer(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, _, place: Callable) -> Prepared:
+    x.requires_grad_()
+    with torch.no_grad():
+        y = forward(x)
+    dy = place(np.asarray(cotangent([y.shape[i] for i in (0, 2, 3, 1)], "float32")).transpose(0, 3, 1, 2))
+
+    def run() -> dict[str, torch.Tensor]:
+        y = forward(x)
+        dx, *dw = torch.autograd.grad(y, [x, *params], dy)
+        wait()
+        return {"y": y.detach().permute(0, 2, 3, 1), "dx": dx.permute(0, 2, 3, 1)} | ({"dw": dw[0].permute(2, 3, 1, 0)} if dw else {})
+
+    seconds, results = timed(run)
+    return Prepared({name: t.float().cpu().numpy() for name, t in results.items()}, seconds, run)
+
+
+def _training(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, labels: torch.Tensor, _) -> Prepared:
+    optimizer = torch.optim.SGD(params, RATE)
+
+    def run() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(forward(x), labels)
+        loss.backward()
+        optimizer.step()
+        wait()
+        return loss.detach()
+
+    seconds, first = timed(run)
+    return Prepared({"losses": np.asarray([float(first), float(run()), float(run())], "float32")}, seconds, run)
+
+
+def wait() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def _serial(specs: tuple[Spec, ...], params: Any, in_shape: tuple[int, ...], place: Callable, leaves: list[torch.Tensor]) -> Callable:
+    """One function of (N, C, H, W) after the other; the parameters, funcnn's in PyTorch's layout, are added to `leaves`."""
+    functions, shape = [], in_shape
+    for spec, p in zip(specs, params, strict=True):
+        function, shape = _one(spec, p, shape, place, leaves)
+        functions.append(function)
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        for function in functions:
+            x = function(x)
+        return x
+
+    return run
+
+
+def _one(spec: Spec, params: Any, shape: tuple[int, ...], place: Callable, leaves: list[torch.Tensor]) -> tuple[Callable, tuple[int, ...]]:
+    """A layer as a function, and what comes out of it: (H, W, C), or (D,) and, behind `flatten`, what was flattened."""
+
+    def parameter(a: np.ndarray) -> torch.Tensor:
+        leaves.append(place(a).requires_grad_())
+        return leaves[-1]
+
+    match spec:
+        case ("conv", features, kernel, stride, padding, groups):
+            w, b = parameter(params["w"].transpose(3, 2, 0, 1)), parameter(params["b"]) if "b" in params else None
+            size = [(s + 2 * padding - kernel) // stride + 1 for s in shape[:2]]
+            return lambda x: F.conv2d(x, w, b, stride, padding, groups=groups), (*size, features)
+        case ("max_pool", window, stride):
+            return lambda x: F.max_pool2d(x, window, stride), (*((s - window) // stride + 1 for s in shape[:2]), shape[2])
+        case ("dense", features):
+            w = params["w"]
+            if len(shape) == 3:  # PyTorch flattens (C, H, W)
+                w = w.reshape(*shape, features).transpose(2, 0, 1, 3).reshape(-1, features)
+            w, b = parameter(w.T), parameter(params["b"])
+            return lambda x: F.linear(x, w, b), (features,)
+        case ("batch_norm",):
+            scale, shift = parameter(params["scale"]), parameter(params["shift"])
+            mean, var = place(np.zeros(shape[-1], "float32")), place(np.ones(shape[-1], "float32"))
+            return lambda x: F.batch_norm(x, mean, var, scale, shift, training=True), shape
+        case ("relu",):
+            return torch.relu, shape
+        case ("flatten",):
+            return lambda x: x.flatten(1), shape
+        case ("global_avg_pool",):
+            return lambda x: x.mean((2, 3)), shape[2:]
+        case ("residual", inner, shortcut):
+            first, second = (_serial(s, p, shape, place, leaves) for s, p in zip((inner, shortcut), params, strict=True))
+            stride = next((s[3] for s in shortcut), 1)
+            features = [s[1] for s in inner if s[0] == "conv"][-1]
+            return lambda x: first(x) + second(x), (*(-(-s // stride) for s in shape[:2]), features)
+    raise ValueError(f"build: unknown layer {spec!r}")

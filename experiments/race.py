@@ -1,0 +1,135 @@
+"""Contenders in processes of their own, timed in turns."""
+
+import multiprocessing
+import os
+import resource
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.workloads import Workload
+
+MANUAL, AUTO, EPOCH, LAX, TORCH, TORCH_LAST = (
+    "funcnn", "funcnn, jax.grad", "funcnn, in an epoch", "lax + jax.grad", "PyTorch", "PyTorch, channels last"
+)  # fmt: skip
+HOW = {MANUAL: "manual", AUTO: "auto", EPOCH: "epoch", LAX: "lax"}
+
+
+class Timing(NamedTuple):
+    """Seconds of one contender: the median of each round, and of the first call, which compiles; `error` against the first contender."""
+
+    rounds: tuple[float, ...]
+    first: float
+    error: float
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.rounds))
+
+
+Ask = Callable[..., Any]
+
+
+def contenders() -> tuple[str, ...]:
+    """Everyone, PyTorch where it is installed."""
+    return (*HOW, *((TORCH, TORCH_LAST) if find_spec("torch") else ()))
+
+
+@contextmanager
+def processes(names: Sequence[str]) -> Generator[Mapping[str, Ask], None, None]:
+    """`ask[name](command, argument)` for a process of each contender; they wait without working while another one is asked."""
+    context, started, ask = multiprocessing.get_context("spawn"), [], {}
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU's memory
+    try:
+        for name in names:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(name, theirs), daemon=True)
+            process.start()
+            started.append((process, ours))
+
+            def one(command: str, argument: Any = None, ours: Connection = ours, name: str = name) -> Any:
+                ours.send((command, argument))
+                answer = ours.recv()
+                if isinstance(answer, Exception):
+                    raise RuntimeError(f"speed: {name} failed at {argument}") from answer
+                return answer
+
+            ask[name] = one
+        yield ask
+    finally:
+        for process, ours in started:
+            ours.close()
+            process.terminate()
+            process.join()
+
+
+def _serve(name: str, pipe: Connection) -> None:
+    """What a process does: prepare one workload at a time, and run it for some seconds when asked."""
+    prepared: Any = None
+    while True:
+        try:
+            command, argument = pipe.recv()
+        except EOFError:
+            return
+        try:
+            if command == "prepare":
+                prepared = None  # first give back the old one's memory
+                prepared = _prepare(name, argument)
+                pipe.send((dict(prepared.results), prepared.first_seconds))
+            elif command == "time":
+                pipe.send(_median(prepared.run, argument) / prepared.each)
+            elif command == "peak":
+                pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # MiB on Linux
+        except Exception as error:
+            pipe.send(error)
+
+
+def _prepare(name: str, workload: Workload) -> Any:
+    if name in HOW:
+        from experiments.contenders import prepare
+
+        return prepare(workload, HOW[name])
+    from experiments.pytorch import prepare as prepare_torch
+
+    return prepare_torch(workload, channels_last=name == TORCH_LAST)
+
+
+def _median(run: Callable[[], Any], seconds: float) -> float:
+    """The median time of a call, of as many as fit into `seconds`, at least three."""
+    run()
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def race(ask: Mapping[str, Ask], workload: Workload, rounds: int, seconds: float) -> dict[str, Timing]:
+    """Everyone in turns, after a check that all compute the same.
+
+    Raises:
+        RuntimeError: they do not.
+    """
+    names = [name for name in ask if workload.kind == "step" or name != EPOCH]
+    first, reference, errors, times = {}, None, {}, {name: [] for name in names}
+    for name in names:
+        results, first[name] = ask[name]("prepare", workload)
+        reference = results if reference is None else reference
+        errors[name] = max((_apart(results[k], reference[k]) for k in results), default=0.0)
+    allowed = 5e-4 if workload.dtype == "float32" else 0.1
+    if not max(errors.values()) <= allowed:
+        raise RuntimeError(f"speed: expected all to compute the same on {workload.name}, got relative errors {errors}")
+    for _ in range(rounds):
+        for name in names:
+            times[name].append(ask[name]("time", seconds))
+    return {name: Timing(tuple(times[name]), first[name], errors[name]) for name in names}
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a - b).max() / np.abs(b).max())
