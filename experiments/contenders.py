@@ -1,4 +1,4 @@
-"""Who does the work: funcnn with hand-written gradients, with `jax.grad`, and JAX's own convolution and pooling; PyTorch in `pytorch.py`."""
+"""Who does the work: funcnn with hand-written gradients or `jax.grad`, JAX's own convolution and pooling; PyTorch in `pytorch.py`."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ from experiments.workloads import Spec, Workload
 from funcnn import training
 from funcnn.layer import stateless
 
+How = Literal["manual", "auto", "lax", "epoch"]
 RATE = 0.01
 STEPS_OF_AN_EPOCH = 16
 
@@ -22,7 +23,7 @@ class Prepared(NamedTuple):
     """A workload, compiled.
 
     Attributes:
-        results: what it computes, to be compared: y, dw and dx of a layer, (N, ...) and (KH, KW, C, O); the first three losses of a training.
+        results: what it computes, to be compared: y, dw and dx of a layer; the first three losses of a training.
         first_seconds: of the first call, which compiles.
         run: does it once more, and waits.
         each: how many times it does it by that.
@@ -98,12 +99,12 @@ def initial(workload: Workload) -> Any:
     return fn.to_numpy(net.init(jax.random.key(0), workload.in_shape)[0])
 
 
-def prepare(workload: Workload, how: Literal["manual", "auto", "lax", "epoch"]) -> Prepared:
+def prepare(workload: Workload, how: How) -> Prepared:
     """Compile a workload: with hand-written gradients, by `jax.grad`, with `jax.lax` and `jax.grad`, or many steps in one program."""
     return _layer(workload, how) if workload.kind == "layer" else _training(workload, how)
 
 
-def _layer(workload: Workload, how: str) -> Prepared:
+def _layer(workload: Workload, how: How) -> Prepared:
     (layer,), (params,) = build(workload.layers, how == "lax", bias=False), initial(workload)
     params, x = jax.tree.map(lambda a: jax.device_put(a).astype(workload.dtype), (params, workload.inputs()[0]))
     dy = cotangent(jax.eval_shape(lambda: layer.apply(params, (), x)[0]).shape, workload.dtype)
@@ -122,7 +123,7 @@ def _layer(workload: Workload, how: str) -> Prepared:
     return Prepared(fn.to_numpy(results, "float32"), seconds, lambda: jax.block_until_ready(run()))
 
 
-def _training(workload: Workload, how: str) -> Prepared:
+def _training(workload: Workload, how: How) -> Prepared:
     net, optimizer = fn.serial(*build(workload.layers, how == "lax")), optax.sgd(RATE)
     parts = microbatches(workload) if how in ("manual", "epoch") else 1
     options = {

@@ -98,9 +98,9 @@ def main(options: Config) -> None:
     seeds, others, trials = (1, 1, 1) if options.smoke else (options.seeds, options.other_seeds, options.trials)
     with _workers(1 if options.smoke else options.processes) as each:
         with progress("mutants", len(chosen)) as advance:
-            kills = list(_each(each(partial(caught, seed=options.seed), chosen), advance))
+            kills = list(_each(each(partial(caught, seed=options.seed), chosen), advance, run))
         with progress("right layers", len(right)) as advance:
-            quiet = list(_each(each(partial(alarms, seed=options.seed, seeds=seeds, other_seeds=others), right), advance))
+            quiet = list(_each(each(partial(alarms, seed=options.seed, seeds=seeds, other_seeds=others), right), advance, run))
         with progress("one entry of a million", trials) as advance:
             hits = sum(_each(each(found, range(options.seed, options.seed + trials)), advance))
     show(kills, quiet, seeds, others)
@@ -122,8 +122,11 @@ def _workers(processes: int) -> Generator[Callable, None, None]:
             yield pool.map
 
 
-def _each(results: Iterator, advance) -> Iterator:
+def _each(results: Iterator, advance: Callable, run: Run | None = None) -> Iterator:
+    """The results as they come, written down at once: this takes long, and may be stopped."""
     for result in results:
+        if run:
+            run.log(result)
         yield result
         advance()
 

@@ -17,7 +17,7 @@ from experiments.workloads import Workload
 MANUAL, AUTO, EPOCH, LAX, TORCH, TORCH_LAST = (
     "funcnn", "funcnn, jax.grad", "funcnn, in an epoch", "lax + jax.grad", "PyTorch", "PyTorch, channels last"
 )  # fmt: skip
-HOW = {MANUAL: "manual", AUTO: "auto", EPOCH: "epoch", LAX: "lax"}
+HOW: dict[str, Any] = {MANUAL: "manual", AUTO: "auto", EPOCH: "epoch", LAX: "lax"}
 
 
 class Timing(NamedTuple):

@@ -71,7 +71,10 @@ STEPS = (
     ),
     Workload(
         "T3 lines28, batch 10", "step",
-        (conv(8), ("relu",), ("max_pool", 2, 2), conv(16), ("relu",), ("max_pool", 2, 2), ("flatten",), ("dense", 128), ("relu",), ("dense", 10)),
+        (
+            conv(8), ("relu",), ("max_pool", 2, 2), conv(16), ("relu",), ("max_pool", 2, 2),
+            ("flatten",), ("dense", 128), ("relu",), ("dense", 10),
+        ),
         10, (28, 28, 1), "steps",
     ),
     middle("middle-sized, batch 128", 128),
@@ -87,8 +90,9 @@ TABLE = (
     layer("3x3", 128, 14, 14, 32, conv(64)), layer("3x3", 32, 32, 32, 64, conv(64)), layer("3x3", 64, 8, 8, 256, conv(256)),
 )  # fmt: skip
 OTHERS = (
-    layer("other", 32, 28, 28, 32, conv(64, stride=2)), layer("other", 32, 28, 28, 16, conv(32, 5)), layer("other", 32, 28, 28, 64, conv(64, 1)),
-    layer("other", 32, 28, 28, 32, conv(32, groups=32)), layer("other", 16, 29, 31, 16, conv(32)), layer("other", 64, 28, 28, 3, conv(17)),
+    layer("other", 32, 28, 28, 32, conv(64, stride=2)), layer("other", 32, 28, 28, 16, conv(32, 5)),
+    layer("other", 32, 28, 28, 64, conv(64, 1)), layer("other", 32, 28, 28, 32, conv(32, groups=32)),
+    layer("other", 16, 29, 31, 16, conv(32)), layer("other", 64, 28, 28, 3, conv(17)),
 )  # fmt: skip
 POOLS = (
     layer("pool", 128, 28, 28, 32, ("max_pool", 2, 2)), layer("pool", 128, 14, 14, 64, ("max_pool", 2, 2)),

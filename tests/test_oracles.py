@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from jax import lax
 
 import funcnn as fn
+from funcnn.convolution.geometry import window
 
-ALGORITHMS = (fn.convolution.auto, fn.convolution.direct, fn.convolution.shifted, fn.convolution.im2col)
+ALGORITHMS = [a for a in vars(fn.convolution).values() if isinstance(a, fn.convolution.ConvAlgorithm)]
 SIZES = ((7, 10), (8, 5))
 STRIDES = (1, 2, (2, 3))
 PADDINGS = ("SAME", "VALID", "SAME_LOWER", 2, ((0, 2), (1, 0)))
@@ -40,6 +41,12 @@ def lax_conv(x, w, stride, padding, dilation):
     )  # fmt: skip
 
 
+def fit(size, kernel, stride, padding, dilation=1, groups=1):
+    """The algorithms that support a geometry."""
+    geometry = window("conv", kernel, stride, padding, dilation).over(size)._replace(groups=groups)
+    return [a for a in ALGORITHMS if a.supports(geometry)]
+
+
 def check_conv(rng, size, kernel, stride, padding, dilation, groups, channels):
     """Forward and both gradients of all algorithms, on NumPy, against lax and its vjp; `channels` of a group, in and out."""
     c, o = channels
@@ -47,7 +54,7 @@ def check_conv(rng, size, kernel, stride, padding, dilation, groups, channels):
     y, pull = jax.vjp(lambda x, w: lax_conv(x, w, stride, padding, dilation), x, w)
     dy = rng.standard_normal(y.shape)
     dx, dw = pull(jnp.asarray(dy))
-    for algorithm in ALGORITHMS:
+    for algorithm in fit(size, kernel, stride, padding, dilation, groups):
         options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "bias": False}
         layer = fn.conv(groups * o, kernel, algorithm=algorithm, **options)
         got, _, residuals = layer.forward({"w": w}, (), x)
@@ -64,7 +71,7 @@ def test_convolution_is_that_of_lax(size, kernel):
     x, w = rng.standard_normal((2, *size, 3)), rng.standard_normal((*kernel, 3, 4))
     for stride, padding in product(STRIDES, PADDINGS):
         y = lax_conv(x, w, stride, padding, dilation=1)
-        for algorithm in ALGORITHMS:
+        for algorithm in fit(size, kernel, stride, padding):
             layer = fn.conv(4, kernel, stride=stride, padding=padding, bias=False, algorithm=algorithm)
             close(layer.apply({"w": w}, (), x)[0], y)
 
@@ -96,7 +103,7 @@ def test_convolution_over_one_and_three_axes_is_that_of_lax():
         x, w = rng.standard_normal((2, *size, 3)), rng.standard_normal((*(2, 3, 2)[:rank], 3, 4))
         dimensions = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
         expected = lax.conv_general_dilated(x, w, (2,) * rank, "SAME", dimension_numbers=dimensions)
-        for algorithm in ALGORITHMS:
+        for algorithm in fit(size, w.shape[:-2], 2, "SAME"):
             layer = fn.conv(4, w.shape[:-2], stride=2, bias=False, algorithm=algorithm)
             close(layer.apply({"w": w}, (), x)[0], expected)
 
