@@ -14,7 +14,7 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"experiments: expected the extra `experiments`, got no {error.name}; install it, .venv/bin/pip install -e '.[experiments]'")
 
-HELPERS = {"__main__", "checkers", "compare", "harness", "mistakes", "system", "tutorial"}
+HELPERS = {"__main__", "checkers", "compare", "contenders", "harness", "mistakes", "pytorch", "race", "system", "tutorial", "workloads"}
 NAMES = sorted(m.name for m in pkgutil.iter_modules(experiments.__path__) if m.name not in HELPERS)
 
 

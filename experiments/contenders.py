@@ -1,38 +1,20 @@
 """Who does the work: funcnn with hand-written gradients or `jax.grad`, JAX's own convolution and pooling; PyTorch in `pytorch.py`."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import numpy as np
 import optax
 
 import funcnn as fn
-from experiments.workloads import Spec, Workload
+from experiments.workloads import RATE, Prepared, Spec, Workload, cotangent, timed
 from funcnn import training
 from funcnn.layer import stateless
 
 How = Literal["manual", "auto", "lax", "epoch"]
-RATE = 0.01
 STEPS_OF_AN_EPOCH = 16
-
-
-class Prepared(NamedTuple):
-    """A workload, compiled.
-
-    Attributes:
-        results: what it computes, to be compared: y, dw and dx of a layer; the first three losses of a training.
-        first_seconds: of the first call, which compiles.
-        run: does it once more, and waits.
-        each: how many times it does it by that.
-    """
-
-    results: Mapping[str, np.ndarray]
-    first_seconds: float
-    run: Callable[[], Any]
-    each: int = 1
 
 
 def lax_conv(features: int, kernel_size: Sequence[int], *, stride: int, padding: int, groups: int, bias: bool = True) -> fn.Layer:
@@ -66,9 +48,12 @@ def _by_jax_alone(residuals, dy):
     raise NotImplementedError("its gradient is that of jax.grad")
 
 
-def build(specs: Sequence[Spec], lax: bool, bias: bool = True) -> tuple[fn.Layer, ...]:
-    """The layers of funcnn, or those of JAX, with the same parameters."""
-    conv, max_pool = (lax_conv, lax_max_pool) if lax else (fn.conv, fn.max_pool)
+OURS, LAX = (fn.conv, fn.max_pool), (lax_conv, lax_max_pool)
+
+
+def build(specs: Sequence[Spec], kit: tuple[Callable, Callable] = OURS, bias: bool = True) -> tuple[fn.Layer, ...]:
+    """The layers with the `conv` and `max_pool` of the kit; all kits have the same parameters."""
+    conv, max_pool = kit
     named = {"relu": fn.relu, "flatten": fn.flatten, "global_avg_pool": fn.global_avg_pool, "batch_norm": fn.batch_norm()}
 
     def one(spec: Spec) -> fn.Layer:
@@ -88,26 +73,21 @@ def build(specs: Sequence[Spec], lax: bool, bias: bool = True) -> tuple[fn.Layer
     return tuple(map(one, specs))
 
 
-def cotangent(shape: Sequence[int], dtype: Any) -> jax.Array:
-    """dy of a single layer, the same for everyone."""
-    return jax.device_put(np.random.default_rng(1).standard_normal(shape, "float32")).astype(dtype)
-
-
 def initial(workload: Workload) -> Any:
     """The parameters that everyone begins with, of single layers without bias: NumPy float32."""
-    net = fn.serial(*build(workload.layers, lax=False, bias=workload.kind == "step"))
+    net = fn.serial(*build(workload.layers, bias=workload.kind == "step"))
     return fn.to_numpy(net.init(jax.random.key(0), workload.in_shape)[0])
 
 
-def prepare(workload: Workload, how: How) -> Prepared:
-    """Compile a workload: with hand-written gradients, by `jax.grad`, with `jax.lax` and `jax.grad`, or many steps in one program."""
-    return _layer(workload, how) if workload.kind == "layer" else _training(workload, how)
+def prepare(workload: Workload, initial: Any, how: How) -> Prepared:
+    """Compile a workload, beginning with the parameters `initial`: with hand-written gradients, by `jax.grad`, with `jax.lax` and `jax.grad`, or many steps in one program."""
+    return (_layer if workload.kind == "layer" else _training)(workload, initial, how)
 
 
-def _layer(workload: Workload, how: How) -> Prepared:
-    (layer,), (params,) = build(workload.layers, how == "lax", bias=False), initial(workload)
+def _layer(workload: Workload, initial: Any, how: How) -> Prepared:
+    (layer,), (params,) = build(workload.layers, LAX if how == "lax" else OURS, bias=False), initial
     params, x = jax.tree.map(lambda a: jax.device_put(a).astype(workload.dtype), (params, workload.inputs()[0]))
-    dy = cotangent(jax.eval_shape(lambda: layer.apply(params, (), x)[0]).shape, workload.dtype)
+    dy = jax.device_put(cotangent(jax.eval_shape(lambda: layer.apply(params, (), x)[0]).shape)).astype(workload.dtype)
 
     @jax.jit
     def passes(params, x, dy):
@@ -123,23 +103,22 @@ def _layer(workload: Workload, how: How) -> Prepared:
     return Prepared(fn.to_numpy(results, "float32"), seconds, lambda: jax.block_until_ready(run()))
 
 
-def _training(workload: Workload, how: How) -> Prepared:
-    net, optimizer = fn.serial(*build(workload.layers, how == "lax")), optax.sgd(RATE)
-    parts = microbatches(workload) if how in ("manual", "epoch") else 1
-    options = {
-        "microbatches": parts,
-        "gradients": "manual" if how in ("manual", "epoch") else "auto",
-        "metrics": lambda outputs, targets: {},
-    }
+def _training(workload: Workload, initial: Any, how: How) -> Prepared:
+    net, optimizer = fn.serial(*build(workload.layers, LAX if how == "lax" else OURS)), optax.sgd(RATE)
+    ours = how in ("manual", "epoch")
+    gradients: Literal["manual", "auto"] = "manual" if ours else "auto"
+    parts = microbatches(workload) if ours else 1
     x, labels = workload.inputs()
     ts = training.init(net, optimizer, jax.random.key(0), workload.in_shape)
-    params = jax.tree.map(lambda a: jax.device_put(a).astype(workload.dtype), initial(workload))
+    params = jax.tree.map(lambda a: jax.device_put(a).astype(workload.dtype), initial)
     ts = ts._replace(params=params, opt_state=optimizer.init(params))
     each = STEPS_OF_AN_EPOCH if how == "epoch" else 1
     if how == "epoch":
-        step = training.make_epoch(net, optimizer, batch_size=workload.batch, last_batch="drop", **options)
+        step = training.make_epoch(
+            net, optimizer, batch_size=workload.batch, last_batch="drop", gradients=gradients, metrics=_nothing, microbatches=parts
+        )
     else:
-        step = training.make_step(net, optimizer, **options)
+        step = training.make_step(net, optimizer, gradients=gradients, metrics=_nothing, microbatches=parts)
     x, labels = jax.device_put((np.concatenate([x] * each), np.concatenate([labels] * each)))
     x, at = x.astype(workload.dtype), [ts]
 
@@ -152,14 +131,30 @@ def _training(workload: Workload, how: How) -> Prepared:
     return Prepared(losses, seconds, run, each)
 
 
+def on_numpy(workload: Workload, conv: Callable, one_at_a_time: bool = False) -> Callable[[], Any]:
+    """A training step run eagerly on NumPy with another `conv`; image by image, as the tutorials go, or the batch at once."""
+    net = fn.serial(*build(workload.layers, (conv, fn.max_pool)))
+    params, state = fn.to_numpy(net.init(jax.random.key(0), workload.in_shape), "float32")
+    gradients, (x, labels), size = (
+        training.gradients_of(net, fn.softmax_cross_entropy),
+        workload.inputs(),
+        1 if one_at_a_time else workload.batch,
+    )
+
+    def run():
+        for i in range(0, workload.batch, size):
+            grads, *_ = gradients(params, state, x[i : i + size], labels[i : i + size], None)
+            jax.tree.map(lambda p, g: p - RATE * g, params, grads)
+
+    return run
+
+
+def _nothing(outputs: Any, targets: Any) -> dict[str, Any]:
+    return {}
+
+
 def microbatches(workload: Workload) -> int:
     """Parts of at least 16 images, for networks without batch statistics."""
     if any(spec[0] in ("batch_norm", "residual") for spec in workload.layers):
         return 1
     return max(n for n in range(1, workload.batch // 16 + 1) if workload.batch % n == 0) if workload.batch >= 32 else 1
-
-
-def timed(run: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    result = run()
-    return time.perf_counter() - start, result

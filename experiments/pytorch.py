@@ -7,14 +7,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from experiments.contenders import RATE, Prepared, cotangent, initial, timed
-from experiments.workloads import Spec, Workload
+from experiments.workloads import RATE, Prepared, Spec, Workload, cotangent, timed
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def prepare(workload: Workload, channels_last: bool) -> Prepared:
-    """The workload with its images, and the kernels, in the layout (N, C, H, W), or (N, H, W, C) in memory."""
+def prepare(workload: Workload, initial: Any, channels_last: bool) -> Prepared:
+    """The workload, beginning with the parameters `initial`, with its images, and the kernels, in the layout (N, C, H, W), or (N, H, W, C) in memory."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     dtype = getattr(torch, workload.dtype)
 
@@ -24,7 +23,7 @@ def prepare(workload: Workload, channels_last: bool) -> Prepared:
 
     x, labels = workload.inputs()
     shapes: list[torch.Tensor] = []
-    forward = _serial(workload.layers, initial(workload), workload.in_shape, place, shapes)
+    forward = _serial(workload.layers, initial, workload.in_shape, place, shapes)
     images = place(x.transpose(0, 3, 1, 2))
     return (_layer if workload.kind == "layer" else _training)(forward, shapes, images, torch.from_numpy(labels).long().to(DEVICE), place)
 
@@ -33,7 +32,7 @@ def _layer(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, _, pl
     x.requires_grad_()
     with torch.no_grad():
         y = forward(x)
-    dy = place(np.asarray(cotangent([y.shape[i] for i in (0, 2, 3, 1)], "float32")).transpose(0, 3, 1, 2))
+    dy = place(cotangent([y.shape[i] for i in (0, 2, 3, 1)]).transpose(0, 3, 1, 2))
 
     def run() -> dict[str, torch.Tensor]:
         y = forward(x)

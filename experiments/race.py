@@ -14,9 +14,7 @@ import numpy as np
 
 from experiments.workloads import Workload
 
-MANUAL, AUTO, EPOCH, LAX, TORCH, TORCH_LAST = (
-    "funcnn", "funcnn, jax.grad", "funcnn, in an epoch", "lax + jax.grad", "PyTorch", "PyTorch, channels last"
-)  # fmt: skip
+MANUAL, AUTO, EPOCH, LAX, TORCH, TORCH_LAST = "funcnn", "by jax.grad", "in an epoch", "lax", "PyTorch", "its NHWC"
 HOW: dict[str, Any] = {MANUAL: "manual", AUTO: "auto", EPOCH: "epoch", LAX: "lax"}
 
 
@@ -79,7 +77,7 @@ def _serve(name: str, pipe: Connection) -> None:
         try:
             if command == "prepare":
                 prepared = None  # first give back the old one's memory
-                prepared = _prepare(name, argument)
+                prepared = _prepare(name, *argument)
                 pipe.send((dict(prepared.results), prepared.first_seconds))
             elif command == "time":
                 pipe.send(_median(prepared.run, argument) / prepared.each)
@@ -89,14 +87,14 @@ def _serve(name: str, pipe: Connection) -> None:
             pipe.send(error)
 
 
-def _prepare(name: str, workload: Workload) -> Any:
+def _prepare(name: str, workload: Workload, initial: Any) -> Any:
     if name in HOW:
         from experiments.contenders import prepare
 
-        return prepare(workload, HOW[name])
+        return prepare(workload, initial, HOW[name])
     from experiments.pytorch import prepare as prepare_torch
 
-    return prepare_torch(workload, channels_last=name == TORCH_LAST)
+    return prepare_torch(workload, initial, channels_last=name == TORCH_LAST)
 
 
 def _median(run: Callable[[], Any], seconds: float) -> float:
@@ -110,16 +108,24 @@ def _median(run: Callable[[], Any], seconds: float) -> float:
     return float(np.median(times))
 
 
+def initial(workload: Workload) -> Any:
+    """The parameters that everyone begins with; what draws them stays out of PyTorch's process."""
+    from experiments.contenders import initial as draw
+
+    return draw(workload)
+
+
 def race(ask: Mapping[str, Ask], workload: Workload, rounds: int, seconds: float) -> dict[str, Timing]:
     """Everyone in turns, after a check that all compute the same.
 
     Raises:
         RuntimeError: they do not.
     """
+    params = initial(workload)
     names = [name for name in ask if workload.kind == "step" or name != EPOCH]
     first, reference, errors, times = {}, None, {}, {name: [] for name in names}
     for name in names:
-        results, first[name] = ask[name]("prepare", workload)
+        results, first[name] = ask[name]("prepare", (workload, params))
         reference = results if reference is None else reference
         errors[name] = max((_apart(results[k], reference[k]) for k in results), default=0.0)
     allowed = 5e-4 if workload.dtype == "float32" else 0.1

@@ -41,6 +41,7 @@ PICTURES = {
     "routes": {"curves"},
     "seeds": set(),
     "separable": {"error"},
+    "speed": {"growth", "ratios"},
     "simplecnn": COMMON,
     "strided": {"error"},
 }

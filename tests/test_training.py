@@ -237,3 +237,47 @@ for a, b in zip(*map(jax.tree.leaves, results), strict=True):
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
+
+
+@pytest.mark.usefixtures("x64", "compiled_quickly")
+def test_microbatches_give_the_gradient_of_the_batch():
+    """In an epoch and in a step: parameters and metrics are the same to rounding."""
+    net = fn.serial(fn.conv(2, (3, 3)), fn.relu, fn.max_pool((2, 2)), fn.flatten, fn.dense(3))
+    rng, optimizer, after = np.random.default_rng(0), optax.adam(0.01), []
+    x, labels = rng.standard_normal((24, 6, 5, 1)), rng.integers(0, 3, 24)
+    for count in (1, 2, 4):
+        epoch = training.make_epoch(net, optimizer, batch_size=8, last_batch="drop", microbatches=count)
+        step = training.make_step(net, optimizer, microbatches=count)
+        ts, metrics = epoch(training.init(net, optimizer, KEY, (6, 5, 1)), x, labels)
+        ts, one = step(ts, x[:8], labels[:8])
+        after.append((ts.params, metrics, one))
+    for other in after[1:]:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12), other, after[0])
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+def test_microbatches_refuse_what_they_would_change():
+    net, optimizer = fn.serial(fn.dense(4), fn.batch_norm(), fn.dense(2)), optax.sgd(0.1)
+    x, labels = np.random.default_rng(0).standard_normal((6, 3)).astype("float32"), np.arange(6) % 2
+
+    def fresh():
+        return training.init(net, optimizer, KEY, (3,))
+
+    with pytest.raises(ValueError, match=r"^training: expected microbatches=1 for a network with a state.*split_statistics=True"):
+        training.make_step(net, optimizer, microbatches=2)(fresh(), x, labels)
+    with pytest.raises(ValueError, match=r"^training: expected a batch that divides into 4 microbatches, got 6 examples"):
+        training.make_step(net, optimizer, microbatches=4, split_statistics=True)(fresh(), x, labels)
+    with pytest.raises(ValueError, match=r"^training: expected microbatches to be a whole number of at least 1, got 0"):
+        training.make_step(net, optimizer, microbatches=0)
+    split, _ = training.make_step(net, optimizer, microbatches=2, split_statistics=True)(fresh(), x, labels)
+    assert np.isfinite(split.params[0]["w"]).all()
+    assert not np.array_equal(split.state[1]["mean"], fresh().state[1]["mean"])
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+def test_microbatches_draw_other_masks_for_each_part():
+    """Equal examples, one in each part, would have equal outputs with equal masks."""
+    net, optimizer = fn.serial(fn.dropout(0.5), fn.dense(2)), optax.sgd(0.1)
+    step = training.make_step(net, optimizer, microbatches=4, metrics=lambda outputs, targets: {"outputs": outputs})
+    _, metrics = step(training.init(net, optimizer, KEY, (64,)), np.ones((4, 64), "float32"), np.zeros(4, "int32"))
+    assert len(np.unique(np.asarray(metrics["outputs"])[:, 0])) == 4

@@ -1,0 +1,198 @@
+"""Training steps, convolutions and pooling against JAX's own and PyTorch's, each in a process of its own. Takes 15 min.
+
+Claim: funcnn's array operations are the fastest of the three for the tutorials' and the middle-sized networks on a CPU.
+Contenders take turns, after a check that all compute the same numbers; PyTorch counts in the better of its two memory layouts. Ratios are
+of medians over the rounds of one run; below 1 funcnn is faster. "In an epoch": 16 steps as one program, as funcnn trains.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+import funcnn as fn
+from experiments import race as r
+from experiments import workloads as w
+from experiments.contenders import on_numpy, prepare
+from experiments.harness import Options, Run, progress, table
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    rounds: int = 5
+    """How often everyone has a turn."""
+    milliseconds: int = 300
+    """How long a turn is."""
+    random: int = 6
+    """How many layers beside the tables' are drawn at random."""
+
+
+def main(options: Config) -> None:
+    run, names = Run("speed", options), (r.MANUAL, r.EPOCH, r.LAX) if options.smoke else r.contenders()
+    rows, tutorials, curves, peaks = [], [], {}, {}
+    work = list(_workloads(options))
+    growth = _growth(options.smoke)
+    with progress("in turns", len(work) + sum(map(len, growth.values()))) as advance, r.processes(names) as ask:
+        for workload in work:
+            rows.append(_row(workload, _race(ask, workload, options)))
+            run.log(rows[-1])
+            advance()
+        for what, series in growth.items():
+            curves[what] = [(size, _race({r.EPOCH: ask[r.EPOCH]}, workload, options)[r.EPOCH].median) for size, workload in series]
+            advance()
+    for name in names[:1] if options.smoke else names:
+        with r.processes([name]) as ask:
+            ask[name]("prepare", (_middle(options.smoke), r.initial(_middle(options.smoke))))
+            ask[name]("time", _turn(options))
+            peaks[name] = ask[name]("peak")
+    for workload in w.STEPS[: 1 if options.smoke else 4]:
+        tutorials.append(_tutorial(workload, options.smoke))
+    slopes = {what: _slope(points) for what, points in curves.items()}
+    rate = matmul_rate(100 if options.smoke else 25088)
+    _show(rows, tutorials, slopes, peaks, rate)
+    run.picture("ratios", _bars(rows))
+    run.picture("growth", _lines(curves, slopes))
+    results = {"rows": rows, "tutorials": tutorials, "growth": curves, "slopes": slopes, "peak_mib": peaks, "matmul_gflops": rate}
+    run.finish(results, f"{jax.devices()[0].device_kind}, {rate:.0f} GFLOP/s in float32 matrix products; results")
+
+
+def _race(ask: Mapping[str, r.Ask], workload: w.Workload, options: Config) -> dict[str, r.Timing]:
+    return r.race(ask, workload, 1 if options.smoke else options.rounds, _turn(options))
+
+
+def _turn(options: Config) -> float:
+    return 0.01 if options.smoke else options.milliseconds / 1e3
+
+
+def _middle(smoke: bool) -> w.Workload:
+    return w.middle("small", 4, 8, 4) if smoke else w.middle("middle-sized, batch 128", 128)
+
+
+def _workloads(options: Config) -> Iterable[w.Workload]:
+    if options.smoke:
+        return [_middle(True), w.layer("3x3", 2, 5, 6, 2, w.conv(3)), w.layer("pool", 2, 6, 6, 2, ("max_pool", 2, 2))]
+    everything = (*w.STEPS, *w.TABLE, *w.OTHERS, *w.POOLS, *w.neighbours(options.seed, options.random))
+    if jax.default_backend() == "cpu":  # a CPU has no instructions for bfloat16
+        return everything
+    return (*everything, *(e._replace(name=f"{e.name}, bfloat16", dtype="bfloat16") for e in (*w.TABLE, *w.STEPS[4:])))
+
+
+def _row(workload: w.Workload, timings: Mapping[str, r.Timing]) -> dict[str, Any]:
+    ours = min(timings[name].median for name in (r.MANUAL, r.EPOCH) if name in timings)
+    torch = min((timings[name].median for name in (r.TORCH, r.TORCH_LAST) if name in timings), default=float("nan"))
+    return {
+        "name": workload.name, "group": workload.group,
+        "ms": {name: 1e3 * t.median for name, t in timings.items()},
+        "spread": {name: max(t.rounds) / min(t.rounds) for name, t in timings.items()},
+        "first_s": {name: t.first for name, t in timings.items()}, "error": max(t.error for t in timings.values()),
+        "to_torch": ours / torch, "to_lax": ours / timings[r.LAX].median, "per_call_to_lax": timings[r.MANUAL].median / timings[r.LAX].median,
+    }  # fmt: skip
+
+
+def _growth(smoke: bool) -> dict[str, list[tuple[float, w.Workload]]]:
+    """The middle-sized network, larger and larger in one respect."""
+    if smoke:
+        return {"batch": [(n, w.middle(f"batch {n}", n, 8, 2)) for n in (2, 4)]}
+    return {
+        "batch": [(n, w.middle(f"batch {n}", n)) for n in (32, 64, 128, 256)],
+        "pixels": [(s * s, w.middle(f"{s} x {s}", 32, s)) for s in (16, 32, 48, 64)],
+        "channels": [(c, w.middle(f"{c} channels", 32, 28, c)) for c in (8, 16, 32, 64)],
+    }
+
+
+def _tutorial(workload: w.Workload, smoke: bool) -> dict[str, Any]:
+    """A step the tutorials' way, one output position and image at a time in Python; by NumPy; and compiled, in an epoch."""
+    direct = partial(fn.conv, algorithm=fn.convolution.direct)
+    compiled = prepare(workload, r.initial(workload), "epoch")
+    ways = {"loops, an image at a time": on_numpy(workload, direct, one_at_a_time=True), "loops, the batch at once": on_numpy(workload, direct),
+            "NumPy": on_numpy(workload, fn.conv)}  # fmt: skip
+    seconds = {name: _median(run, 2 if smoke else 5) for name, run in ways.items()}
+    seconds["compiled"] = _median(compiled.run, 2 if smoke else 20) / compiled.each
+    return {"name": workload.name, "seconds": seconds, "tutorial": w.TUTORIALS[workload.name]}
+
+
+def _median(run: Callable[[], Any], calls: int) -> float:
+    run()
+    times = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def matmul_rate(rows: int) -> float:
+    """GFLOP/s of a float32 product (rows, 288) by (288, 64): what bounds a convolution that is one matrix product."""
+    rng = np.random.default_rng(0)
+    a, b = (jax.device_put(rng.standard_normal(shape, "float32")) for shape in ((rows, 288), (288, 64)))
+    product = jax.jit(lambda a, b: a @ b)
+    return 2 * rows * 288 * 64 / _median(lambda: jax.block_until_ready(product(a, b)), 50) / 1e9
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> float:
+    """The power with which the second grows with the first."""
+    sizes, seconds = np.log(np.asarray(points)).T
+    return float(np.polyfit(sizes, seconds, 1)[0])
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The geometric mean."""
+    return float(np.exp(np.mean(np.log(values))))
+
+
+def _show(rows: Rows, tutorials: Rows, slopes: Mapping[str, float], peaks: Mapping[str, float], rate: float) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row["ms"]))
+
+    def cells(row: dict[str, Any]) -> list[str]:
+        times = (f"{row['ms'][name]:.3g}" if name in row["ms"] else "" for name in names)
+        return [row["name"], *times, f"{row['to_torch']:.2f}", f"{row['to_lax']:.2f}", f"{max(row['spread'].values()):.1f}"]
+
+    for group in dict.fromkeys(row["group"] for row in rows):
+        some = [row for row in rows if row["group"] == group]
+        means = [
+            f"geometric mean of {len(some)}",
+            *("" for _ in names),
+            *(f"{_mean([s[k] for s in some]):.2f}" for k in ("to_torch", "to_lax")),
+            "",
+        ]
+        table(f"{group}: medians in ms; funcnn's best over PyTorch's and lax's; slowest over fastest round",
+              ("work", *names, "/ torch", "/ lax", "spread"), [*map(cells, some), means])  # fmt: skip
+    ways = list(tutorials[0]["seconds"])
+
+    def steps(t: dict[str, Any]) -> list[str]:
+        times, compiled = t["seconds"], t["seconds"]["compiled"]
+        return [t["name"], *(f"{1e3 * times[k]:.3g} ({times[k] / compiled:,.0f} x)" for k in ways), f"{1e3 * t['tutorial']:.3g}"]
+
+    title = "A step of the tutorials in ms, and how many times as long as compiled; last: measured with their own program, elsewhere"
+    table(title, ("step", *ways, "the tutorial"), map(steps, tutorials))
+    table("Peak memory of a process that trains the middle-sized network, with everything it has imported", ("contender", "MiB"),
+          ((name, f"{mib:.0f}") for name, mib in peaks.items()))  # fmt: skip
+    table("The time of a step grows with the power", ("of the", "power"), ((what, f"{slope:.2f}") for what, slope in slopes.items()))
+
+
+def _bars(rows: Rows) -> Figure:
+    figure = Figure(figsize=(8, 0.3 * len(rows) + 1.2), layout="constrained")
+    axes, y = figure.subplots(), np.arange(len(rows))
+    for i, (key, label) in enumerate((("to_torch", "PyTorch"), ("to_lax", "JAX's own convolution and jax.grad"))):
+        axes.barh(y + 0.4 * i - 0.2, [row[key] for row in rows], 0.38, label=f"funcnn over {label}")
+    axes.set(yticks=y, yticklabels=[row["name"] for row in rows], xscale="log", xlabel="ratio of median times; below 1 funcnn is faster")
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.legend(fontsize="small")
+    return figure
+
+
+def _lines(curves: Mapping[str, Sequence[tuple[float, float]]], slopes: Mapping[str, float]) -> Figure:
+    figure = Figure(figsize=(3.2 * len(curves), 3), layout="constrained")
+    for axes, (what, points) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
+        sizes, seconds = np.asarray(points).T
+        axes.loglog(sizes, 1e3 * seconds, "o-")
+        axes.set(xlabel=what, ylabel="ms a step", title=f"slope {slopes[what]:.2f}")
+    return figure
