@@ -80,7 +80,9 @@ def initial(workload: Workload) -> Any:
 
 
 def prepare(workload: Workload, initial: Any, how: How) -> Prepared:
-    """Compile a workload, beginning with the parameters `initial`: with hand-written gradients, by `jax.grad`, with `jax.lax` and `jax.grad`, or many steps in one program."""
+    """Compile a workload that begins with the parameters `initial`: by hand-written gradients, a step at a time or an epoch in one
+    program; by `jax.grad`; by `jax.lax` and `jax.grad`.
+    """
     return (_layer if workload.kind == "layer" else _training)(workload, initial, how)
 
 

@@ -13,7 +13,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def prepare(workload: Workload, initial: Any, channels_last: bool) -> Prepared:
-    """The workload, beginning with the parameters `initial`, with its images, and the kernels, in the layout (N, C, H, W), or (N, H, W, C) in memory."""
+    """The workload, beginning with the parameters `initial`, with images and kernels as (N, C, H, W), or (N, H, W, C) in memory."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     dtype = getattr(torch, workload.dtype)
 
@@ -22,10 +22,10 @@ def prepare(workload: Workload, initial: Any, channels_last: bool) -> Prepared:
         return t.contiguous(memory_format=layout) if t.ndim == 4 else t
 
     x, labels = workload.inputs()
-    shapes: list[torch.Tensor] = []
-    forward = _serial(workload.layers, initial, workload.in_shape, place, shapes)
+    params: list[torch.Tensor] = []
+    forward = _serial(workload.layers, initial, workload.in_shape, place, params)
     images = place(x.transpose(0, 3, 1, 2))
-    return (_layer if workload.kind == "layer" else _training)(forward, shapes, images, torch.from_numpy(labels).long().to(DEVICE), place)
+    return (_layer if workload.kind == "layer" else _training)(forward, params, images, torch.from_numpy(labels).long().to(DEVICE), place)
 
 
 def _layer(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, _, place: Callable) -> Prepared:

@@ -85,14 +85,15 @@ def _workloads(options: Config) -> Iterable[w.Workload]:
 
 
 def _row(workload: w.Workload, timings: Mapping[str, r.Timing]) -> dict[str, Any]:
-    ours = min(timings[name].median for name in (r.MANUAL, r.EPOCH) if name in timings)
+    ours, lax = min(timings[name].median for name in (r.MANUAL, r.EPOCH) if name in timings), timings[r.LAX].median
     torch = min((timings[name].median for name in (r.TORCH, r.TORCH_LAST) if name in timings), default=float("nan"))
     return {
         "name": workload.name, "group": workload.group,
         "ms": {name: 1e3 * t.median for name, t in timings.items()},
         "spread": {name: max(t.rounds) / min(t.rounds) for name, t in timings.items()},
-        "first_s": {name: t.first for name, t in timings.items()}, "error": max(t.error for t in timings.values()),
-        "to_torch": ours / torch, "to_lax": ours / timings[r.LAX].median, "per_call_to_lax": timings[r.MANUAL].median / timings[r.LAX].median,
+        "first_s": {name: t.first for name, t in timings.items()},
+        "error": max(t.error for t in timings.values()),
+        "to_torch": ours / torch, "to_lax": ours / lax, "per_call_to_lax": timings[r.MANUAL].median / lax,
     }  # fmt: skip
 
 
@@ -111,8 +112,11 @@ def _tutorial(workload: w.Workload, smoke: bool) -> dict[str, Any]:
     """A step the tutorials' way, one output position and image at a time in Python; by NumPy; and compiled, in an epoch."""
     direct = partial(fn.conv, algorithm=fn.convolution.direct)
     compiled = prepare(workload, r.initial(workload), "epoch")
-    ways = {"loops, an image at a time": on_numpy(workload, direct, one_at_a_time=True), "loops, the batch at once": on_numpy(workload, direct),
-            "NumPy": on_numpy(workload, fn.conv)}  # fmt: skip
+    ways = {
+        "loops, an image at a time": on_numpy(workload, direct, one_at_a_time=True),
+        "loops, the batch at once": on_numpy(workload, direct),
+        "NumPy": on_numpy(workload, fn.conv),
+    }
     seconds = {name: _median(run, 2 if smoke else 5) for name, run in ways.items()}
     seconds["compiled"] = _median(compiled.run, 2 if smoke else 20) / compiled.each
     return {"name": workload.name, "seconds": seconds, "tutorial": w.TUTORIALS[workload.name]}

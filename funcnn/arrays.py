@@ -22,6 +22,11 @@ def namespace(*arrays: Array) -> Any:
     return jnp if any(isinstance(a, jax.Array) for a in arrays) else np
 
 
+def on_cpu(a: Array) -> bool:
+    """Whether `a` is computed with on a CPU: NumPy's always, JAX's where that is the default."""
+    return isinstance(a, np.ndarray) or jax.default_backend() == "cpu"
+
+
 def wide(dtype: Any) -> str:
     """What a mean over many examples is kept in: float64 for float64, else float32."""
     return "float64" if dtype == "float64" else "float32"

@@ -65,7 +65,7 @@ def test_what_an_algorithm_does_not_support_is_refused(algorithm, options):
 
 
 def test_auto_is_winograd_in_float32_and_the_plain_sum_in_float64():
-    *arrays, geometry = problem(2, 9, 8, 16, 12)
+    *arrays, geometry = problem(2, 9, 8, 32, 24)
     low = [a.astype("float32") for a in arrays]
     for given, chosen in ((low, convolution.winograd4), (arrays, None)):
         got = passes(convolution.auto, *given, geometry)

@@ -93,7 +93,12 @@ CASES = {
 }
 N = 4
 KEY = jax.random.key(11)
-each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+MORE = {  # what the same geometries show for another algorithm already
+    *(f"conv shifted: {n}" for n in ("no bias", "stride, lower", "stride over window", "uneven pairs", "1x1", "one axis", "dilated")),
+    *(f"conv im2col: {n}" for n in ("no bias", "stride, lower", "1x1", "one axis")), "conv winograd2: same", "conv kn2row: no bias",
+}  # fmt: skip
+assert set(CASES) >= MORE
+each_case = pytest.mark.parametrize("case", [pytest.param(c, id=n, marks=[pytest.mark.slow] * (n in MORE)) for n, c in CASES.items()])
 FIRST_OF_EACH = {name.split(":")[0]: case for name, case in reversed(CASES.items())}
 each_layer = pytest.mark.parametrize("case", FIRST_OF_EACH.values(), ids=FIRST_OF_EACH.keys())
 

@@ -24,7 +24,7 @@ def _right() -> dict[str, tuple[Layer, tuple[int, ...]]]:
         for name in ("same", "uneven"):
             channels, options = GEOMETRIES[name]
             made[f"conv {algorithm.name}: {name}"] = fn.conv(4, (3, 3), algorithm=algorithm, **options), (5, 6, channels)
-    made["conv auto: many channels"] = fn.conv(12, (3, 3)), (5, 6, 8)
+    made["conv auto: many channels"] = fn.conv(24, (3, 3)), (5, 6, 24)
     for name, pool in {
         "max_pool": fn.max_pool, "max_pool split": partial(fn.max_pool, ties="split"),
         "avg_pool": fn.avg_pool, "avg_pool uncounted": partial(fn.avg_pool, count_include_pad=False),

@@ -3,16 +3,15 @@
 The rule, as `python -m experiments speed` measures it on a CPU:
 
 1. One channel in a group: shifted slices, which fuse into one loop.
-2. 3x3 windows of stride 1 in float32 with at least 8 channels on either side: Winograd's F(4x4, 3x3), a quarter of the
-   multiplications. Its rounding error is 10 times larger, 1e-5 (`winograd.py`); not in bfloat16, which has no digits to
-   spare, nor in float64, which is for those who want all of them, nor on GPUs, whose matrix units it keeps from working.
+2. 3x3 windows of stride 1 in float32 with enough channels: Winograd's F(4x4, 3x3), a quarter of the multiplications. It
+   transforms C + O numbers for every C * O products, and pays from C * O >= 12 (C + O), that is 24 to 24 channels. Its
+   rounding error is 10 times larger, 1e-5 (`winograd.py`). Not in bfloat16, which has no digits to spare, nor in float64,
+   which is for those who want all of them, nor on GPUs, whose matrix units it keeps from working.
 3. Else one matrix product of the columns, or, where fewer channels come out than go in, products first and shifts after.
    The weight gradient of many channels goes tap by tap, as their columns would need KH * KW times the input's memory.
 """
 
-import jax
-
-from funcnn.arrays import Array
+from funcnn.arrays import Array, on_cpu
 from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.geometry import Geometry
 from funcnn.convolution.im2col import forward as im2col
@@ -25,13 +24,15 @@ from funcnn.convolution.winograd import forward as winograd
 from funcnn.convolution.winograd import supports as winograd_supports
 from funcnn.convolution.winograd import weight_gradient as winograd_gradient
 
-FEW = 8
-"""Channels below which the transforms of a tile cost more than its products."""
+PAYS = 12
+"""Products for every number that is transformed, from which Winograd's way is faster: measured, 11 is about even, 21 twice as fast."""
+MANY = 8
+"""Channels from which the weight gradient goes tap by tap."""
 
 
 def _winograd_pays(a: Array, c: int, o: int, geometry: Geometry) -> bool:
-    fits = winograd_supports(geometry) and min(c, o) >= FEW and min(axis.out for axis in geometry.axes) >= 4
-    return fits and a.dtype == "float32" and jax.default_backend() == "cpu"
+    fits = winograd_supports(geometry) and c * o >= PAYS * (c + o) and min(axis.out for axis in geometry.axes) >= 4
+    return fits and a.dtype == "float32" and on_cpu(a)
 
 
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
@@ -50,7 +51,7 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     if _winograd_pays(x, c, o, geometry):
         return winograd_gradient(4, x, dy, geometry)
     depthwise = geometry.groups == c > 1
-    return (shifted_gradient if depthwise or c >= FEW else im2col_gradient)(x, dy, geometry)
+    return (shifted_gradient if depthwise or c >= MANY else im2col_gradient)(x, dy, geometry)
 
 
 auto = from_passes("auto", forward, weight_gradient)
