@@ -6,7 +6,7 @@ d is the tile of (m + 2)^2 inputs under m x m outputs: 2.25 times fewer multipli
 weight gradient stays in that domain: dw = G^T [(B^T d B) * (A dy A^T)] G, summed over tiles.
 
 Largest error in float32, relative to the largest entry: 1e-6 for m = 2 and 1e-5 for m = 4, where the plain sums have 5e-7;
-with normal inputs of up to 256 channels, `tests/test_algorithms.py`.
+with normal inputs of up to 256 channels, `tests/test_algorithms.py`. An infinity or a NaN in x reaches its whole tile.
 
 Source: Lavin & Gray 2016, arXiv:1509.09308; the weight gradient follows from the equation above.
 
