@@ -115,10 +115,11 @@ def _training(workload: Workload, initial: Any, how: How) -> Prepared:
     params = jax.tree.map(lambda a: jax.device_put(a).astype(workload.dtype), initial)
     ts = ts._replace(params=params, opt_state=optimizer.init(params))
     each = STEPS_OF_AN_EPOCH if how == "epoch" else 1
-    if how == "epoch":
+    if how == "epoch":  # the same batch in every step, as in the others'
         step = training.make_epoch(
-            net, optimizer, batch_size=workload.batch, last_batch="drop", gradients=gradients, metrics=_nothing, microbatches=parts
-        )
+            net, optimizer, batch_size=workload.batch, last_batch="drop", shuffle=False,
+            gradients=gradients, metrics=_nothing, microbatches=parts,
+        )  # fmt: skip
     else:
         step = training.make_step(net, optimizer, gradients=gradients, metrics=_nothing, microbatches=parts)
     x, labels = jax.device_put((np.concatenate([x] * each), np.concatenate([labels] * each)))
@@ -126,22 +127,19 @@ def _training(workload: Workload, initial: Any, how: How) -> Prepared:
 
     def run():
         at[0], metrics = jax.block_until_ready(step(at[0], x, labels))
-        return metrics["loss"]
+        return np.asarray(metrics["loss"], "float32").reshape(-1)
 
     seconds, first = timed(run)
-    losses = {} if how == "epoch" else {"losses": np.asarray([first, run(), run()], "float32")}
-    return Prepared(losses, seconds, run, each)
+    losses = first if how == "epoch" else np.concatenate([first, run(), run()])
+    return Prepared({"losses": losses[:3]}, seconds, run, each)
 
 
 def on_numpy(workload: Workload, conv: Callable, one_at_a_time: bool = False) -> Callable[[], Any]:
     """A training step run eagerly on NumPy with another `conv`; image by image, as the tutorials go, or the batch at once."""
     net = fn.serial(*build(workload.layers, (conv, fn.max_pool)))
     params, state = fn.to_numpy(net.init(jax.random.key(0), workload.in_shape), "float32")
-    gradients, (x, labels), size = (
-        training.gradients_of(net, fn.softmax_cross_entropy),
-        workload.inputs(),
-        1 if one_at_a_time else workload.batch,
-    )
+    gradients = training.gradients_of(net, fn.softmax_cross_entropy)
+    (x, labels), size = workload.inputs(), 1 if one_at_a_time else workload.batch
 
     def run():
         for i in range(0, workload.batch, size):

@@ -5,8 +5,7 @@ Contenders take turns, after a check that all compute the same numbers; PyTorch 
 of medians over the rounds of one run; below 1 funcnn is faster. "In an epoch": 16 steps as one program, as funcnn trains.
 """
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from experiments import race as r
 from experiments import workloads as w
 from experiments.contenders import on_numpy, prepare
 from experiments.harness import Options, Run, progress, table
+from experiments.loops import seconds as seconds_of
 
 Rows = list[dict[str, Any]]
 
@@ -52,11 +52,11 @@ def main(options: Config) -> None:
             ask[name]("prepare", (_middle(options.smoke), r.initial(_middle(options.smoke))))
             ask[name]("time", _turn(options))
             peaks[name] = ask[name]("peak")
-    for workload in w.STEPS[: 1 if options.smoke else 4]:
+    for workload in [step for step in w.STEPS if step.name in w.TUTORIALS][: 1 if options.smoke else None]:
         tutorials.append(_tutorial(workload, options.smoke))
     slopes = {what: _slope(points) for what, points in curves.items()}
     rate = matmul_rate(100 if options.smoke else 25088)
-    _show(rows, tutorials, slopes, peaks, rate)
+    _show(rows, tutorials, slopes, peaks)
     run.picture("ratios", _bars(rows))
     run.picture("growth", _lines(curves, slopes))
     results = {"rows": rows, "tutorials": tutorials, "growth": curves, "slopes": slopes, "peak_mib": peaks, "matmul_gflops": rate}
@@ -117,19 +117,9 @@ def _tutorial(workload: w.Workload, smoke: bool) -> dict[str, Any]:
         "loops, the batch at once": on_numpy(workload, direct),
         "NumPy": on_numpy(workload, fn.conv),
     }
-    seconds = {name: _median(run, 2 if smoke else 5) for name, run in ways.items()}
-    seconds["compiled"] = _median(compiled.run, 2 if smoke else 20) / compiled.each
+    seconds = {name: seconds_of(run, 2 if smoke else 5) for name, run in ways.items()}
+    seconds["compiled"] = seconds_of(compiled.run, 2 if smoke else 20) / compiled.each
     return {"name": workload.name, "seconds": seconds, "tutorial": w.TUTORIALS[workload.name]}
-
-
-def _median(run: Callable[[], Any], calls: int) -> float:
-    run()
-    times = []
-    for _ in range(calls):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
 
 
 def matmul_rate(rows: int) -> float:
@@ -137,7 +127,7 @@ def matmul_rate(rows: int) -> float:
     rng = np.random.default_rng(0)
     a, b = (jax.device_put(rng.standard_normal(shape, "float32")) for shape in ((rows, 288), (288, 64)))
     product = jax.jit(lambda a, b: a @ b)
-    return 2 * rows * 288 * 64 / _median(lambda: jax.block_until_ready(product(a, b)), 50) / 1e9
+    return 2 * rows * 288 * 64 / seconds_of(lambda: product(a, b), 50) / 1e9
 
 
 def _slope(points: Sequence[tuple[float, float]]) -> float:
@@ -151,7 +141,7 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.exp(np.mean(np.log(values))))
 
 
-def _show(rows: Rows, tutorials: Rows, slopes: Mapping[str, float], peaks: Mapping[str, float], rate: float) -> None:
+def _show(rows: Rows, tutorials: Rows, slopes: Mapping[str, float], peaks: Mapping[str, float]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row["ms"]))
 
     def cells(row: dict[str, Any]) -> list[str]:

@@ -62,7 +62,7 @@ def serial(*layers: Layer) -> Layer:
     def forward(params, state, x, *, key=None, train=False):
         _check_entries("serial", layers, params=params, state=state)
         states, residuals = (), ()
-        for i, (layer, p, s, k) in enumerate(zip(layers, params, state, _keys("serial", key, len(layers)), strict=True)):
+        for i, (layer, p, s, k) in enumerate(zip(layers, params, state, keys_of("serial", key, len(layers)), strict=True)):
             with _place("serial", i, layer):
                 x, s, r = layer.forward(p, s, x, key=k, train=train)
             states, residuals = (*states, s), (*residuals, r)
@@ -126,7 +126,7 @@ def _branches(name: str, layers: tuple[Layer, ...], merge: str) -> Layer:
     def forward(params, state, x, *, key=None, train=False):
         _check_entries(name, layers, params=params, state=state)
         outputs, states, residuals = (), (), ()
-        for i, (layer, p, s, k) in enumerate(zip(layers, params, state, _keys(name, key, len(layers)), strict=True)):
+        for i, (layer, p, s, k) in enumerate(zip(layers, params, state, keys_of(name, key, len(layers)), strict=True)):
             with _place(name, i, layer):
                 y, s, r = layer.forward(p, s, x, key=k, train=train)
             outputs, states, residuals = (*outputs, y), (*states, s), (*residuals, r)
@@ -164,13 +164,13 @@ def calls(layer: Layer, params: PyTree, state: PyTree, x: Array, *, key: Array |
     if not layer.layers:
         return []
     made = []
-    for inner, p, s, k in zip(layer.layers, params, state, _keys(layer.name, key, len(layer.layers)), strict=True):
+    for inner, p, s, k in zip(layer.layers, params, state, keys_of(layer.name, key, len(layer.layers)), strict=True):
         made.append(Call(inner, p, s, x, k))
         x = inner.apply(p, s, x, key=k, train=train)[0] if layer.in_series else x
     return made
 
 
-def _keys(name: str, key: Array | None, count: int) -> Sequence[Array | None]:
+def keys_of(name: str, key: Array | None, count: int) -> Sequence[Array | None]:
     """A key for each of `count` layers, folded from its position; or no key for any."""
     return [None] * count if key is None else _folded(check_key(name, key), count)
 

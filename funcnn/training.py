@@ -16,6 +16,7 @@ import optax
 from funcnn.arrays import Array, PyTree, check_key, check_option, wide
 from funcnn.layer import Layer
 from funcnn.losses import accuracy, softmax_cross_entropy
+from funcnn.microbatches import in_microbatches
 from funcnn.monitoring import Metrics as Metrics
 from funcnn.monitoring import Monitor as Monitor
 from funcnn.monitoring import looked, scan_and_look
@@ -103,39 +104,12 @@ def gradients_of(net: Layer, loss: Loss, gradients: Literal["manual", "auto"] = 
     return manual if gradients == "manual" else auto
 
 
-def _in_microbatches(compute: Callable, count: int, split_statistics: bool) -> Callable:
-    """The same gradients, summed up over `count` parts of the batch, one after the other in the same memory."""
-
-    def run(params, state, x, targets, key):
-        if jax.tree.leaves(state) and not split_statistics:
-            raise ValueError(
-                f"training: expected microbatches=1 for a network with a state, such as batch norm's, got {count}: each part would be "
-                "normalised by its own statistics; pass split_statistics=True if that is meant"
-            )
-        if len(x) % count:
-            raise ValueError(f"training: expected a batch that divides into {count} microbatches, got {len(x)} examples")
-
-        def one(carry, part):
-            total, state = carry
-            i, x, targets = part
-            grads, value, outputs, state = compute(params, state, x, targets, jax.random.fold_in(key, i))
-            return (jax.tree.map(jnp.add, total, grads), state), (value, outputs)
-
-        parts = jax.tree.map(lambda a: a.reshape(count, len(a) // count, *a.shape[1:]), (x, targets))
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        (total, state), (values, outputs) = jax.lax.scan(one, (zeros, state), (jnp.arange(count), *parts))
-        outputs = outputs.reshape(len(x), *outputs.shape[2:])
-        return jax.tree.map(lambda g: g / count, total), values.mean(), outputs, state
-
-    return run if count > 1 else compute
-
-
 def _plain_step(
     net: Layer, optimizer: optax.GradientTransformation, loss: Loss, gradients, metrics: Measure, monitor: Monitor | None,
     microbatches: int, split_statistics: bool,
 ) -> Callable:  # fmt: skip
     check_option("training", "microbatches", microbatches)
-    compute = _in_microbatches(gradients_of(net, loss, gradients), microbatches, split_statistics)
+    compute = in_microbatches(gradients_of(net, loss, gradients), microbatches, split_statistics)
     update = optax.with_extra_args_support(optimizer).update
 
     def step(ts: TrainState, x: Array, targets: Array) -> tuple[TrainState, Metrics]:

@@ -96,6 +96,15 @@ def test_convolution_is_that_of_lax_for_any_geometry(data):
         check_conv(rng, size, kernel, stride, padding, dilation, groups, channels)
 
 
+@pytest.mark.parametrize("padding", ["SAME", "SAME_LOWER", ((4, 4), (4, 4)), ((3, 4), (6, 3))])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1)])
+def test_taps_that_never_see_the_input(size, padding):
+    """Windows that reach further than the input is large, so that shifts crop more than there is."""
+    for kernel, dilation in product([(1, 2), (2, 3)], [(1, 3), (3, 1)]):
+        for stride, groups in (((1, 1), 1), ((2, 3), 2)):
+            check_conv(np.random.default_rng(0), size, kernel, stride, padding, dilation, groups, (2, 1))
+
+
 def test_convolution_over_one_and_three_axes_is_that_of_lax():
     rng = np.random.default_rng(0)
     for letters, size in (("W", (9,)), ("DHW", (4, 5, 6))):

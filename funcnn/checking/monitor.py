@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnn.arrays import Array, PyTree, check_option
+from funcnn.combinators import keys_of
 from funcnn.layer import Layer
 from funcnn.losses import softmax_cross_entropy
 from funcnn.training import Loss, Metrics, Monitor
@@ -32,8 +33,11 @@ def monitor(net: Layer, *, every: int = 50, examples: int = 8, loss: Loss = soft
 
     def measure(params: PyTree, state: PyTree, x: Array, targets: Array, key: Array) -> Metrics:
         inside, h, targets = [], x[:examples], targets[:examples]
-        for i, (layer, p, s) in enumerate(zip(net.layers, params, state, strict=True) if net.in_series else [(net, params, state)]):
-            k = jax.random.fold_in(key, i) if net.in_series else key
+        if net.in_series:
+            series = zip(net.layers, params, state, keys_of(net.name, key, len(net.layers)), strict=True)
+        else:
+            series = [(net, params, state, key)]
+        for layer, p, s, k in series:
 
             def run(p: PyTree, h: Array, layer: Layer = layer, s: PyTree = s, k: Array = k) -> tuple[Array, PyTree]:
                 y, _, residuals = layer.forward(p, s, h, key=k, train=True)

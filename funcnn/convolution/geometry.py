@@ -121,10 +121,15 @@ def _pads(padding: str | tuple[tuple[int, int], ...], i: int, axis: Axis) -> tup
 
 
 def pad(x: Array, axes: Sequence[Axis], value: float = 0) -> Array:
-    """x (N, H, W, C) with `value` around it, or cropped where a padding is negative: (N, low + H + high, ..., C)."""
-    crops = (slice(max(-a.low, 0), a.size - max(-a.high, 0)) for a in axes)
-    widths = [(0, 0), *((max(a.low, 0), max(a.high, 0)) for a in axes), (0, 0)]
-    x = x[:, *crops]
+    """x (N, H, W, C) with `value` around it, or cropped where a padding is negative: (N, low + H + high, ..., C).
+
+    A crop may be larger than x, where the padding of the other side makes up for it: all is `value` then.
+    """
+    kept = [range(a.size)[max(-a.low, 0) : max(a.size + a.high, 0)] for a in axes]
+    lows = [min(max(a.low, 0), a.low + a.size + a.high) for a in axes]
+    highs = [a.low + a.size + a.high - low - len(k) for a, low, k in zip(axes, lows, kept, strict=True)]
+    x = x[:, *(slice(k.start, k.stop) for k in kept)]
+    widths = [(0, 0), *zip(lows, highs, strict=True), (0, 0)]
     return namespace(x).pad(x, widths, constant_values=value) if any(map(any, widths)) else x
 
 
@@ -167,8 +172,8 @@ def _between_each_other(parts: list[Array], axis: int) -> Array:
     """Arrays (..., M, ...) as one (..., M * len(parts), ...) that takes from each in turn."""
     if len(parts) == 1:
         return parts[0]
-    *before, m, after = parts[0].shape[:axis], parts[0].shape[axis], parts[0].shape[axis + 1 :]
-    return namespace(*parts).stack(parts, axis=axis + 1).reshape(*before[0], m * len(parts), *after)
+    shape = parts[0].shape
+    return namespace(*parts).stack(parts, axis=axis + 1).reshape(*shape[:axis], shape[axis] * len(parts), *shape[axis + 1 :])
 
 
 def _remainder(axis: Axis, r: int) -> tuple[slice, Axis] | None:

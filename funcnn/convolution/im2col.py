@@ -7,7 +7,7 @@ from funcnn.convolution.algorithm import contract, contract_rows, from_passes, i
 from funcnn.convolution.geometry import Axis, Geometry, offsets, pad, tap
 
 
-def columns(x: Array, axes: tuple[Axis, ...]) -> Array:
+def _columns(x: Array, axes: tuple[Axis, ...]) -> Array:
     """The windows of x: (N, P, Q, KH * KW, C)."""
     padded, taps = pad(x, axes), offsets(axes)
     joined = namespace(x).concatenate([tap(padded, axes, k) for k in taps], axis=-1)  # (N, P, Q, KH * KW * C)
@@ -18,12 +18,12 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     """y = columns . w, with the kernel as a (KH * KW * C, O) matrix: (N, P, Q, O)."""
     kernel = w.reshape(-1, *w.shape[-2:])  # (KH * KW, C / G, O)
     each = prod(a.out for a in geometry.axes) * (len(kernel) * x.shape[-1] + w.shape[-1])
-    return in_blocks(lambda x: contract(columns(x, geometry.axes), kernel, geometry.groups), x, each)
+    return in_blocks(lambda x: contract(_columns(x, geometry.axes), kernel, geometry.groups), x, each)
 
 
 def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     """dw = columns^T dy: (KH, KW, C / G, O). The columns are made anew: they are KH * KW times x."""
-    dw = contract_rows(columns(x, geometry.axes), dy, geometry.groups)  # (KH * KW, C / G, O)
+    dw = contract_rows(_columns(x, geometry.axes), dy, geometry.groups)  # (KH * KW, C / G, O)
     return dw.reshape(*(a.window for a in geometry.axes), *dw.shape[1:])
 
 

@@ -1,0 +1,48 @@
+"""The race of `experiments speed`: in turns, by medians, and only among those that compute the same."""
+
+import numpy as np
+import pytest
+
+from experiments import race, workloads
+
+WORK = workloads.layer("3x3", 2, 5, 6, 2, workloads.conv(3))
+STEP = workloads.middle("small", 4, 8, 4)
+
+
+def contender(name, log, results, times=(0.3, 0.1, 0.2)):
+    """Answers as a process does, and notes when it was asked."""
+    left = iter(times)
+
+    def ask(command, argument=None):
+        log.append((name, command))
+        return (results, 1.0) if command == "prepare" else next(left)
+
+    return ask
+
+
+def test_everyone_has_a_turn_in_every_round_and_the_median_counts():
+    log, y = [], np.arange(4.0)
+    ask = {name: contender(name, log, {"y": y}) for name in (race.MANUAL, race.LAX, race.EPOCH)}
+    timings = race.race(ask, WORK, rounds=3, seconds=0.1)
+    assert set(timings) == {race.MANUAL, race.LAX}  # a layer has no epochs
+    assert log == [(n, "prepare") for n in timings] + [(n, "time") for _ in range(3) for n in timings]
+    assert all(t.median == 0.2 and t.error == 0 for t in timings.values())
+
+
+@pytest.mark.parametrize("wrong", [{"y": 1.01 * np.arange(4.0)}, {"y": np.full(4, np.nan)}])
+def test_whoever_computes_something_else_stops_the_race(wrong):
+    log, right = [], {"y": np.arange(4.0)}
+    ask = {race.MANUAL: contender("a", log, right), race.LAX: contender("b", log, wrong)}
+    with pytest.raises(RuntimeError, match=r"^speed: expected all to compute the same on 2, 5, 6, 2 -> 3, 3x3"):
+        race.race(ask, WORK, rounds=1, seconds=0.1)
+    assert (("b", "time")) not in log
+
+
+@pytest.mark.slow
+def test_all_contenders_compute_the_same():
+    """In their processes, PyTorch where it is installed; an epoch too: the race raises where they do not."""
+    with race.processes(race.contenders()) as ask:
+        for workload in (WORK, STEP, workloads.layer("pool", 2, 6, 6, 2, ("max_pool", 2, 2))):
+            timings = race.race(ask, workload, rounds=1, seconds=0.01)
+            assert all(t.error < 1e-4 for t in timings.values())
+            assert (race.EPOCH in timings) == (workload.kind == "step")
