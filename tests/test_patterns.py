@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from funcnn.checking.oracles import best_step, by_jax, complex_step, differences, directions, distinct, unit_step
+from funcnn.checking.oracles import Leaf, best_step, by_jax, complex_step, differences, directions, distinct, unit_step
 from funcnn.checking.patterns import describe
 
 
@@ -16,14 +16,14 @@ def test_the_oracles_are_right_where_the_derivative_is_known():
     np.testing.assert_allclose(gradient, 3 * x**2 * dy, rtol=1e-14)
     np.testing.assert_allclose(dots, 3 * x**2 * v, rtol=1e-14)
     slope = (3 * x**2 * dy * v).sum()
-    cubes = lambda x: x**3
-    np.testing.assert_allclose(complex_step(cubes, x, v, dy, 1e-15).value, slope, rtol=1e-14)
     noise = lambda values: 1e-15 * np.max(np.abs(values), axis=0)
-    found = differences(cubes, x, v, dy, noise, best_step(cubes, x, v, dy, noise, (1e-2, 1e-4, 1e-9)))
+    cubes, lines = (Leaf(f, x, f(x), dy, noise) for f in (lambda x: x**3, lambda x: 3 * x - 1))
+    np.testing.assert_allclose(complex_step(cubes, v, 1e-15).value, slope, rtol=1e-14)
+    found = differences(cubes, v, best_step(cubes, v, (1e-2, 1e-4, 1e-9)))
     assert abs(found.value - slope) <= found.tolerance <= 1e-5
     assert not found.kink
-    assert unit_step(cubes, x, v, dy, noise) is None
-    np.testing.assert_allclose(unit_step(lambda x: 3 * x - 1, x, v, dy, noise).value, 3 * (dy * v).sum(), rtol=1e-14)
+    assert unit_step(cubes, v) is None
+    np.testing.assert_allclose(unit_step(lines, v).value, 3 * (dy * v).sum(), rtol=1e-14)
 
 
 def test_directions_cover_every_entry():

@@ -1,7 +1,9 @@
 """What people call: check a layer, a pair, or a function with a custom gradient."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import lru_cache, partial
+from itertools import chain, repeat
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -101,11 +103,13 @@ def check_layer(
         check_in_shape("check_layer", in_shape, ("...",))
         at = draw(layer, tuple(in_shape), key, batch_size, rng)
     params, state, x = to_numpy(at, "float64")
-    with jax.enable_x64(True):
-        points = [point for train in (True, False) for point in _points(Call(layer, params, state, x, key), train, dtype, rng)]
-    if len(points) > 4 and not any(point.wide for point in points):
-        compile_ahead(points)
-    return _report(layer.name, points, rng)
+    points, compiled = [], []
+    with ThreadPoolExecutor() as pool:
+        with jax.enable_x64(True):
+            for point in chain(*(_points(Call(layer, params, state, x, key), train, dtype, rng) for train in (True, False))):
+                points.append(point)
+                compiled.append(compile_ahead(pool, point))
+        return _report(layer.name, points, rng, compiled)
 
 
 def check_pair(forward: Callable, backward: Callable, *args: PyTree, seed: int = 0, dtype: Precision = "float32") -> Report:
@@ -194,12 +198,16 @@ def _names(trees: Mapping[str, PyTree]) -> dict[str, tuple[str, ...]]:
 
 def draw(layer: Layer, in_shape: tuple[int, ...], key: Array, batch_size: int, rng: np.random.Generator) -> tuple[PyTree, PyTree, Array]:
     """Params with noise, so that biases are not 0; x; and the state that a step of training leaves."""
-    init = jax.jit(layer.init, static_argnums=1, compiler_options=QUICKLY)
-    params, state = to_numpy(init(key, in_shape), "float64")
+    params, state = to_numpy(_init(layer, key, in_shape), "float64")
     params = jax.tree.map(lambda p: p + 0.3 * rng.standard_normal(p.shape), params)
     x = rng.standard_normal((batch_size, *in_shape))
     with jax.enable_x64(True):
         return params, layer.forward(params, state, x, key=key, train=True)[1], x
+
+
+@partial(jax.jit, static_argnums=(0, 2), compiler_options=QUICKLY)
+def _init(layer: Layer, key: Array, in_shape: tuple[int, ...]) -> tuple[PyTree, PyTree]:
+    return layer.init(key, in_shape)
 
 
 def _points(call: Call, train: bool, dtype: str, rng: np.random.Generator, path: str = "") -> Iterator[Point]:
@@ -255,12 +263,14 @@ def _told(point: Point) -> Point:
     return point._replace(wide=holds_wide(*traced))
 
 
-def _report(name: str, points: Sequence[Point], rng: np.random.Generator) -> Report:
+def _report(name: str, points: Sequence[Point], rng: np.random.Generator, compiled: Sequence[Sequence[Future]] = ()) -> Report:
     rows, skipped, wide = [], {}, any(point.wide for point in points)
     try:
         if wide:
+            wait(chain(*compiled))
             jax.clear_caches()
-        for point in points:
+        for point, programs in zip(points, compiled or repeat(()), strict=False):
+            wait(programs)
             some, why = compare(point, rng)
             if any(row.kinks for row in some) and not any(row.oracle == "jax.vjp" for row in some):
                 some += compare(_apart(point, rng), rng)[0]  # else only differences look at it, and a kink hides much from them

@@ -1,7 +1,7 @@
 """One pair `forward`, `backward` at one point against every oracle."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from functools import partial
 from itertools import product
@@ -12,7 +12,7 @@ import numpy as np
 
 from funcnn.arrays import PyTree, to_numpy
 from funcnn.checking.contract import backward_breaks, forward_breaks
-from funcnn.checking.oracles import Slope, best_step, by_jax, complex_step, differences, directions, flat, unit_step
+from funcnn.checking.oracles import Leaf, Slope, best_step, by_jax, complex_step, differences, directions, flat, unit_step
 from funcnn.checking.patterns import describe
 from funcnn.checking.point import (
     Forward,
@@ -86,7 +86,7 @@ def _against_jax(point: Point, found: Found, rng: np.random.Generator) -> Result
 def _adjoint(point: Point, found: Found, v: list[np.ndarray], dots: PyTree) -> Row:
     left, right = float(flat(dots) @ flat(found.dy)), sum(float((a * g).sum()) for a, g in zip(v, found.gradient, strict=True))
     size = float(abs(flat(dots)) @ abs(flat(found.dy)))
-    tolerance = found.relative * size + sum(found.allowed_along(i, a) for i, a in enumerate(v))
+    tolerance = found.relative * size + sum(float(found.allowed_along(i, [a])[0]) for i, a in enumerate(v))
     row = sized_row(point, "dy", "adjoint", abs(left - right), tolerance, size)
     return row._replace(entries=1, got=right, expected=left)
 
@@ -147,14 +147,15 @@ def _against_slopes(point: Point, found: Found, rng: np.random.Generator) -> Res
             return flat(point.forward(jax.tree.unflatten(tree, [*leaves[:place], value, *leaves[place + 1 :]]), point.context)[0])
 
         vs = [v.reshape(x.shape) for v in directions(x.size, rng, whole=4 * few, few=few)]
-        oracle, slopes = _slopes(outputs, x, vs, found, i, point.quick)
+        leaf = Leaf(outputs, x, outputs(x), flat(found.dy), partial(found.noise, i))
+        oracle, slopes = _slopes(leaf, vs, point.quick)
         if not slopes:
             skipped.append(f"differences: forward is not finite near {name}")
             continue
         rows.append(_slope_row(point, name, oracle, i, vs, slopes, found))
         if point.ties:
             continue
-        smooth, why = _exact(outputs, x, vs, found, slopes)
+        smooth, why = _exact(leaf, vs, found.relative, slopes)
         if smooth:
             rows.append(_slope_row(point, name, "complex step", i, vs, smooth, found))
         else:
@@ -162,33 +163,32 @@ def _against_slopes(point: Point, found: Found, rng: np.random.Generator) -> Res
     return rows, list(dict.fromkeys(skipped))
 
 
-def _slopes(outputs, x, vs, found: Found, i: int, quick: bool) -> tuple[str, dict[int, Slope]]:
+def _slopes(leaf: Leaf, vs: Sequence[np.ndarray], quick: bool) -> tuple[str, dict[int, Slope]]:
     """By unit steps where the function is linear in this argument, else by five-point differences; only the finite ones."""
-    dy, noise = flat(found.dy), partial(found.noise, i)
-    linear = [unit_step(outputs, x, v, dy, noise) for v in vs[:1]]
+    linear = [unit_step(leaf, v) for v in vs[:1]]
     if linear[0]:
-        linear += [unit_step(outputs, x, v, dy, noise) for v in vs[1:]]
+        linear += [unit_step(leaf, v) for v in vs[1:]]
     if all(linear):
         return "unit step", {k: s for k, s in enumerate(linear) if s}
-    size = largest(x) or 1.0
-    step = 1e-5 * size if quick else best_step(outputs, x, vs[0], dy, noise, [s * size for s in (1e-3, 1e-4, 1e-5)])
-    slopes = {k: differences(outputs, x, v, dy, noise, step) for k, v in enumerate(vs)}
+    size = largest(leaf.x) or 1.0
+    step = 1e-5 * size if quick else best_step(leaf, vs[0], [s * size for s in (1e-3, 1e-4, 1e-5)])
+    slopes = {k: differences(leaf, v, step) for k, v in enumerate(vs)}
     known = max((abs(s.value) for s in slopes.values() if np.isfinite(s.value)), default=0.0)
     for k, s in slopes.items():
         if not s.kink and not s.tolerance <= 1e-5 * known:  # a kink or an end nearby, which smaller steps may not reach
-            smaller = (differences(outputs, x, vs[k], dy, noise, step * f) for f in (1e-2, 1e-5))
+            smaller = (differences(leaf, vs[k], step * f) for f in (1e-2, 1e-5))
             slopes[k] = min((s, *smaller), key=lambda s: np.nan_to_num(s.tolerance, nan=np.inf))
     return "differences", {k: s for k, s in slopes.items() if np.isfinite(s[:2]).all()}
 
 
-def _exact(outputs, x, vs, found: Found, slopes: dict[int, Slope]) -> tuple[dict[int, Slope], str]:
+def _exact(leaf: Leaf, vs: Sequence[np.ndarray], relative: float, slopes: dict[int, Slope]) -> tuple[dict[int, Slope], str]:
     """By the complex step, along each direction where differences are sure enough to tell whether it is right; or why it is not used."""
     sure = 1e-4 * max(abs(s.value) for s in slopes.values())
     smooth = [k for k, s in slopes.items() if not s.kink and s.tolerance <= sure]
     if not smooth:
         return {}, "differences are not sure enough to tell whether it applies"
     try:
-        exact = {k: complex_step(outputs, x, vs[k], flat(found.dy), found.relative) for k in smooth}
+        exact = {k: complex_step(leaf, vs[k], relative) for k in smooth}
     except Exception as error:
         return {}, f"forward does not take complex numbers ({type(error).__name__})"
     if not all(abs(exact[k].value - slopes[k].value) <= exact[k].tolerance + slopes[k].tolerance for k in smooth):
@@ -200,7 +200,7 @@ def _slope_row(point: Point, name: str, oracle: str, i: int, vs, slopes: dict[in
     """The direction whose error is largest, in units of what it allows; a single entry where one is wrong."""
     gradient, chosen = found.gradient[i], [vs[k] for k in slopes]
     along, values = np.asarray([float((v * gradient).sum()) for v in chosen]), np.asarray([s.value for s in slopes.values()])
-    allowed = np.asarray([s.tolerance + found.allowed_along(i, v) for v, s in zip(chosen, slopes.values(), strict=True)])
+    allowed = np.asarray([s.tolerance for s in slopes.values()]) + found.allowed_along(i, chosen)
     single, excess = np.asarray([np.count_nonzero(v) == 1 for v in chosen]), abs(along - values) / np.maximum(allowed, 1e-300)
     k = int(np.where(single, excess, 0).argmax() if (single & (excess > 1)).any() else excess.argmax())
     kink = list(slopes.values())[k].kink
@@ -232,16 +232,18 @@ def _linear(point: Point, found: Found, rng: np.random.Generator) -> Result:
     return rows, []
 
 
-def compile_ahead(points: Sequence[Point]) -> None:
-    """Compile what many points need, several at a time: what is compiled is then found by those who call it."""
+def compile_ahead(pool: Executor, point: Point) -> list[Future]:
+    """Begin to compile what two of the oracles need at a point: they find it there when they ask for the same."""
 
-    def compile_one(point: Point) -> None:
+    def compiling(program: Callable[[PyTree], object]) -> None:
         with suppress(Exception), jax.enable_x64(True):  # what cannot be compiled is told by the oracle that needs it
             y = jax.eval_shape(lambda *at: point.forward(*at)[0], point.args, point.context)
-            dy = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), y)
-            by_jax(point.forward, point.args, point.context, dy, [np.zeros(a.shape) for a in differentiable(point.args, point.args)])
-            with jax.enable_x64(point.dtype == "float64"):
-                by_jit(point, point.args, point.context, dy)
+            program(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), y))
 
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(compile_one, [point for point in points if not point.ties]))
+    def jitted(dy: PyTree) -> None:
+        with jax.enable_x64(point.dtype == "float64"):
+            by_jit(point, point.args, point.context, dy)
+
+    v = [np.zeros(a.shape) for a in differentiable(point.args, point.args)]
+    programs = (lambda dy: by_jax(point.forward, point.args, point.context, dy, v), jitted)
+    return [] if point.ties or point.wide else [pool.submit(compiling, program) for program in programs]

@@ -16,8 +16,8 @@ from funcnn.arrays import Array, PyTree, to_numpy
 
 SAFETY = 8
 """How many times the expected rounding error is allowed; the largest ever seen is told by `python -m experiments mutants`."""
-QUICKLY = {"xla_backend_optimization_level": 0}
-"""Compiler options for what runs only once: half the time to compile."""
+QUICKLY = {"xla_backend_optimization_level": 0} | ({"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 10) else {})
+"""Compiler options for what runs only once: sooner compiled. Later versions of JAX may not know the second one."""
 TINY = 1e-200
 """The complex step; its square is nothing."""
 
@@ -74,21 +74,39 @@ class Slope(NamedTuple):
     kink: bool = False
 
 
-Outputs = Callable[[np.ndarray], np.ndarray]
-"""The outputs (M,), as a function of one leaf of the arguments."""
-
-
-def complex_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, relative: float) -> Slope:
-    """Im f(x + i t v) / t for t = 1e-200: exact to rounding where f is analytic (Squire & Trapp 1998)."""
-    slopes = function(x + 1j * TINY * v).imag / TINY  # (M,)
-    return Slope(float(slopes @ dy), relative * float(np.linalg.norm(slopes) * np.linalg.norm(dy)))
-
-
 Noise = Callable[[Sequence[np.ndarray]], np.ndarray]
 """What rounding does to each output (M,), given the outputs at several points."""
 
 
-def differences(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, noise_of: Noise, step: float) -> Slope:
+class Leaf(NamedTuple):
+    """The outputs as a function of one leaf of the arguments, at one point.
+
+    Attributes:
+        outputs: from the leaf to the outputs (M,).
+        x: the leaf.
+        here: outputs(x).
+        dy: the cotangent (M,).
+        noise: what rounding does to the outputs.
+    """
+
+    outputs: Callable[[np.ndarray], np.ndarray]
+    x: np.ndarray
+    here: np.ndarray
+    dy: np.ndarray
+    noise: Noise
+
+    def along(self, v: np.ndarray, steps: Sequence[float]) -> list[np.ndarray]:
+        """The outputs (M,) at x + step v, for each of the steps."""
+        return [self.outputs(self.x + step * v) if step else self.here for step in steps]
+
+
+def complex_step(leaf: Leaf, v: np.ndarray, relative: float) -> Slope:
+    """Im f(x + i t v) / t for t = 1e-200: exact to rounding where f is analytic (Squire & Trapp 1998)."""
+    slopes = leaf.outputs(leaf.x + 1j * TINY * v).imag / TINY  # (M,)
+    return Slope(float(slopes @ leaf.dy), relative * float(np.linalg.norm(slopes) * np.linalg.norm(leaf.dy)))
+
+
+def differences(leaf: Leaf, v: np.ndarray, step: float) -> Slope:
     """Five-point central differences.
 
         d(h) = (f(x + h v) - f(x - h v)) / 2 h,    slope = (4 d(h) - d(2 h)) / 3
@@ -97,32 +115,32 @@ def differences(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray,
     side differ by twice |f(x + h v) - 2 f(x) + f(x - h v)| / 2 h, which does not shrink with h: then any value between is
     allowed.
     """
-    f = [function(x + k * step * v) for k in (-2, -1, 0, 1, 2)]
+    dy, f = leaf.dy, leaf.along(v, [k * step for k in (-2, -1, 0, 1, 2)])
     near, far = (f[3] - f[1]) / (2 * step), (f[4] - f[0]) / (4 * step)  # (M,)
-    noise = float(np.linalg.norm(dy * noise_of(f))) / step
+    noise = float(np.linalg.norm(dy * leaf.noise(f))) / step
     bends = [float(abs(a - 2 * f[2] + b) @ abs(dy)) / (2 * k * step) for k, a, b in ((1, f[1], f[3]), (2, f[0], f[4]))]
     kink = bends[0] > max(0.75 * bends[1], noise)
     value = float((4 * near - far) @ dy) / 3
     return Slope(value, float(abs(near - far) @ abs(dy)) + noise + kink * bends[0], kink)
 
 
-def unit_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, noise_of: Noise) -> Slope | None:
+def unit_step(leaf: Leaf, v: np.ndarray) -> Slope | None:
     """(f(x + v) - f(x - 0.37 v)) / 1.37: exact to rounding where f is linear in this argument; None where it is not.
 
     Whether it is shows at four points whose distances have no common measure: nothing odd or periodic looks linear there.
     """
     steps = (-0.37, 0.0, 1.0, 2**0.5)
-    before, here, behind, far = (function(x + k * v) for k in steps)
-    noise = noise_of((here, before, behind, far))
+    before, here, behind, far = leaf.along(v, steps)
+    noise = leaf.noise((here, before, behind, far))
     bent = [abs(f - here - k * (behind - here)) for k, f in ((steps[0], before), (steps[3], far))]
     if not all((bend <= noise).all() for bend in bent):
         return None
-    return Slope(float((behind - before) @ dy) / 1.37, float(np.linalg.norm(dy * noise)))
+    return Slope(float((behind - before) @ leaf.dy) / 1.37, float(np.linalg.norm(leaf.dy * noise)))
 
 
-def best_step(function: Outputs, x: np.ndarray, v: np.ndarray, dy: np.ndarray, noise_of: Noise, steps: Sequence[float]) -> float:
+def best_step(leaf: Leaf, v: np.ndarray, steps: Sequence[float]) -> float:
     """Of several steps the one whose result is surest along `v`."""
-    slopes = [differences(function, x, v, dy, noise_of, step) for step in steps]
+    slopes = [differences(leaf, v, step) for step in steps]
     return min(zip(slopes, steps, strict=True), key=lambda pair: (pair[0].kink, np.nan_to_num(pair[0].tolerance, nan=np.inf)))[1]
 
 

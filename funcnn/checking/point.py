@@ -92,10 +92,10 @@ class Found(NamedTuple):
         """What an entry of leaf i may be off by."""
         return self.relative * largest(expected) + MOVED * largest(self.moved[i]) + self.floor(i)
 
-    def allowed_along(self, i: int, v: np.ndarray) -> float:
-        """What the gradient of leaf i along v may be off by."""
-        v = abs(v)
-        return float((v * (self.relative * abs(self.gradient[i]) + MOVED * self.moved[i])).sum()) + self.floor(i) * float(np.linalg.norm(v))
+    def allowed_along(self, i: int, vs: Sequence[np.ndarray]) -> np.ndarray:
+        """What the gradient of leaf i along each of the directions vs may be off by."""
+        each = (self.relative * abs(self.gradient[i]) + MOVED * self.moved[i]).ravel()
+        return np.asarray([abs(v).ravel() @ each + self.floor(i) * np.linalg.norm(v) for v in vs])
 
 
 MOVED = 16
