@@ -6,8 +6,11 @@ x (N, H, W, C), w (KH, KW, C, O), y (N, P, Q, O); any number of spatial axes. Wi
 C / G channels of o's own group, and w is (KH, KW, C / G, O).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from math import prod
 from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from funcnn.arrays import Array, PyTree, namespace
 from funcnn.convolution.geometry import Axis, Geometry, adjoint
@@ -45,16 +48,41 @@ class ConvAlgorithm(NamedTuple):
     supports: Supports = lambda geometry: True
 
 
-BLOCK = 2**22
+BLOCK = 2**21
 """Numbers that a block of images may need at a time. A program that needs over 32 MB gets them anew from the system at every call,
 page by page, which takes longer than the work."""
+
+
+FEW = 2**18
+"""Numbers below which nothing waits: other work fills the gaps then."""
 
 
 def in_blocks(run: Callable[[Array], Array], x: Array, each: int) -> Array:
     """`run(x)`, of as many images at a time as need up to BLOCK numbers, where an image needs `each`; in at most 16 blocks."""
     n = len(x)
     size = max(BLOCK // max(each, 1), -(-n // 16), 1)
-    return run(x) if size >= n else namespace(x).concatenate([run(x[i : i + size]) for i in range(0, n, size)])
+    return run(x) if size >= n else namespace(x).concatenate(in_turn(run, ((x[i : i + size],) for i in range(0, n, size))))
+
+
+def in_turn(run: Callable[..., Array], parts: Iterable[tuple[Array, ...]]) -> list[Array]:
+    """`[run(*part) for part in parts]`, one after the other, so that they use the same memory."""
+    done = []
+    for part in parts:
+        done.append(run(*(after(done[-1], a) if done else a for a in part)))
+    return done
+
+
+def after(first: Array, x: Array) -> Array:
+    """x, made only once all of `first` is there. XLA makes at once whatever it can, and then needs the memory for all of it.
+
+    What holds it back is a choice that always falls on x, as a compiler cannot know.
+    """
+    xp = namespace(first, x)
+    if xp is np or x.size < FEW:
+        return x
+    at = x.reshape(-1)[0]
+    some = first.reshape(-1)[(at != at).astype("int32")]
+    return xp.where((some == some) | (some != some), x, 0)
 
 
 def from_passes(name: str, forward: Pass, weight_gradient: Pass, supports: Supports = lambda geometry: True) -> ConvAlgorithm:
@@ -65,7 +93,9 @@ def from_passes(name: str, forward: Pass, weight_gradient: Pass, supports: Suppo
 
     def backward(residuals: tuple[Array, Array], dy: Array, geometry: Geometry) -> tuple[Array, Array]:
         x, w = residuals
-        return input_gradient(forward, w, dy, geometry), weight_gradient(x, dy, geometry)
+        dw = weight_gradient(x, dy, geometry)
+        given = after(dw, dy) if prod(a.window for a in geometry.axes) > 1 else dy
+        return input_gradient(forward, w, given, geometry), dw
 
     return ConvAlgorithm(name, lambda x, w, geometry: (forward(x, w, geometry), (x, w)), backward, supports)
 

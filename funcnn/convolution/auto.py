@@ -1,12 +1,12 @@
 """The default: the algorithm that was fastest for such a shape, for each of the three passes by itself.
 
-The rule, as `python -m experiments speed` measures it on a CPU:
+The rule, as `python -m experiments loops` measures it on a CPU:
 
 1. One channel in a group: shifted slices, which fuse into one loop.
-2. 3x3 windows of stride 1 in float32 with enough channels: Winograd's F(4x4, 3x3), a quarter of the multiplications. It
-   transforms C + O numbers for every C * O products, and pays from C * O >= 12 (C + O), that is 24 to 24 channels. Its
-   rounding error is 10 times larger, 1e-5 (`winograd.py`). Not in bfloat16, which has no digits to spare, nor in float64,
-   which is for those who want all of them, nor on GPUs, whose matrix units it keeps from working.
+2. 3x3 and 5x5 windows of stride 1 in float32 with enough channels: Winograd's F(4x4, 3x3) and F(2x2, 5x5), a quarter and a
+   third of the multiplications. They transform C + O numbers for every C * O products, and pay from C * O >= 8 (C + O), that is
+   16 to 16 channels. Their rounding error is 10 times larger, 1e-5 (`winograd.py`). Not in bfloat16, which has no digits to
+   spare, nor in float64, which is for those who want all of them, nor on GPUs, whose matrix units they keep from working.
 3. Else one matrix product of the columns, or, where fewer channels come out than go in, products first and shifts after.
    The weight gradient of many channels goes tap by tap, as their columns would need KH * KW times the input's memory.
 """
@@ -21,25 +21,28 @@ from funcnn.convolution.kn2row import supports as kn2row_supports
 from funcnn.convolution.shifted import forward as shifted
 from funcnn.convolution.shifted import weight_gradient as shifted_gradient
 from funcnn.convolution.winograd import forward as winograd
-from funcnn.convolution.winograd import supports as winograd_supports
 from funcnn.convolution.winograd import weight_gradient as winograd_gradient
+from funcnn.convolution.winograd import winograd2, winograd4
 
-PAYS = 12
-"""Products for every number that is transformed, from which Winograd's way is faster: measured, 11 is about even, 21 twice as fast."""
+PAYS = 8
+"""Products for every number that is transformed, from which Winograd's way is faster: measured, 5 is about even, 11 twice as fast."""
 MANY = 8
 """Channels from which the weight gradient goes tap by tap."""
 
 
-def _winograd_pays(a: Array, c: int, o: int, geometry: Geometry) -> bool:
-    fits = winograd_supports(geometry) and c * o >= PAYS * (c + o) and min(axis.out for axis in geometry.axes) >= 4
-    return fits and a.dtype == "float32" and on_cpu(a)
+def _winograd(a: Array, c: int, o: int, geometry: Geometry) -> int:
+    """The size of the tiles of outputs with which Winograd's way pays, 0 where it does not."""
+    m = 4 if winograd4.supports(geometry) else 2 if winograd2.supports(geometry) else 0
+    pays = c * o >= PAYS * (c + o) and min(axis.out for axis in geometry.axes) >= 4
+    return m if pays and a.dtype == "float32" and on_cpu(a) else 0
 
 
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     """y (N, P, Q, O), and dx too."""
     *_, c, o = w.shape
-    if _winograd_pays(x, c, o, geometry):
-        return winograd(4, x, w, geometry)
+    m = _winograd(x, c, o, geometry)
+    if m:
+        return winograd(m, x, w, geometry)
     if kn2row_supports(geometry) and o < c:
         return kn2row(x, w, geometry)
     return (shifted if c == 1 else im2col)(x, w, geometry)
@@ -48,8 +51,9 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
 def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     """dw (KH, KW, C / G, O)."""
     c, o = x.shape[-1], dy.shape[-1]
-    if _winograd_pays(x, c, o, geometry):
-        return winograd_gradient(4, x, dy, geometry)
+    m = _winograd(x, c, o, geometry)
+    if m:
+        return winograd_gradient(m, x, dy, geometry)
     depthwise = geometry.groups == c > 1
     return (shifted_gradient if depthwise or c >= MANY else im2col_gradient)(x, dy, geometry)
 

@@ -4,7 +4,7 @@ from functools import reduce
 from operator import add
 
 from funcnn.arrays import Array, namespace
-from funcnn.convolution.algorithm import contract, contract_rows, from_passes
+from funcnn.convolution.algorithm import contract, contract_rows, from_passes, in_turn
 from funcnn.convolution.geometry import Geometry, offsets, pad, tap
 
 
@@ -28,15 +28,14 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     xp, axes, groups = namespace(x, dy), geometry.axes, geometry.groups
     padded = pad(x, axes)
 
-    def part(k):
-        seen = tap(padded, axes, k)  # (N, P, Q, C)
+    def part(seen):
         if groups < x.shape[-1] or groups == 1:
             return contract_rows(seen[..., None, :], dy, groups)  # (1, C / G, O)
         products = (seen[..., None] * dy.reshape(*seen.shape, dy.shape[-1] // groups)).reshape(-1, dy.shape[-1])  # (N * P * Q, O)
         ones = xp.ones((1, len(products)), products.dtype)
         return (ones @ products)[None]  # a sum over rows, which XLA on a CPU does best as a product
 
-    dw = xp.concatenate([part(k) for k in offsets(axes)])  # (KH * KW, C / G, O)
+    dw = xp.concatenate(in_turn(part, ((tap(padded, axes, k),) for k in offsets(axes))))  # (KH * KW, C / G, O)
     return dw.reshape(*(a.window for a in axes), *dw.shape[1:])
 
 

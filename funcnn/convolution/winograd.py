@@ -1,16 +1,17 @@
-"""Winograd's minimal filtering F(m x m, 3 x 3): a tile of m x m outputs from (m + 2)^2 products in place of 9 m^2.
+"""Winograd's minimal filtering F(m x m, r x r): a tile of m x m outputs from t^2 products in place of (m r)^2, t = m + r - 1.
 
     y = A^T [(G w G^T) * (B^T d B)] A
 
-d is the tile of (m + 2)^2 inputs under m x m outputs: 2.25 times fewer multiplications for m = 2, 4 times for m = 4. The
-weight gradient stays in that domain: dw = G^T [(B^T d B) * (A dy A^T)] G, summed over tiles.
+d is the tile of t x t inputs under m x m outputs. F(2x2, 3x3) does with 2.25 times fewer multiplications, F(4x4, 3x3) with 4
+times and F(2x2, 5x5) with 2.8 times fewer. The weight gradient stays in that domain: dw = G^T [(B^T d B) * (A dy A^T)] G,
+summed over tiles.
 
-Errors in float32 are below 2e-6 of the largest entry for m = 2, as those of the plain sums, and below 2e-5 for m = 4, with
-normal inputs of up to 256 channels (`tests/test_algorithms.py`). An infinity or a NaN in x reaches its whole tile.
+Errors in float32 are below 2e-6 of the largest entry for F(2x2, 3x3), as those of the plain sums, and below 2e-5 for the
+others, with normal inputs of up to 256 channels (`tests/test_algorithms.py`). An infinity or a NaN in x reaches its whole tile.
 
 Source: Lavin & Gray 2016, arXiv:1509.09308; the weight gradient follows from the equation above.
 
-Letters: t = m + 2; TP TQ tiles over the output's rows and columns, T = N * TP * TQ of them in all.
+Letters: TP TQ tiles over the output's rows and columns, T = N * TP * TQ of them in all.
 """
 
 from collections.abc import Iterable
@@ -21,24 +22,29 @@ from operator import add
 import numpy as np
 
 from funcnn.arrays import Array, namespace
-from funcnn.convolution.algorithm import from_passes, in_blocks
+from funcnn.convolution.algorithm import from_passes, in_blocks, in_turn
 from funcnn.convolution.geometry import Axis, Geometry, pad
 
 Matrix = tuple[tuple[float, ...], ...]
 
-MATRICES: dict[int, tuple[Matrix, Matrix, Matrix]] = {
-    2: (
-        ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
-        ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
-        ((1, 1, 1, 0), (0, 1, -1, -1)),
-    ),
-    4: (
-        ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1)),
-        ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1)),
-        ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
-    ),
-}
-"""B^T (t, t), G (t, 3) and A^T (m, t) for each m."""
+SIX = (
+    ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1)),
+    (1 / 4, -1 / 6, -1 / 6, 1 / 24, 1 / 24),
+    (0, 1, -1, 2, -2),
+)
+FOUR = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, -1, 0, 1)), (1, 1 / 2, 1 / 2), (0, 1, -1)
+"""B^T (t, t) for tiles of 6 and of 4; the scales of G's rows; the points where polynomials are evaluated, beside infinity."""
+
+
+def _powers(scales: Iterable[float], points: Iterable[float], count: int) -> Matrix:
+    """Rows scale (1, p, p^2, ...) for each point p, and (0, ..., 0, 1) for infinity: (t, count)."""
+    return (*(tuple(s * p**k for k in range(count)) for s, p in zip(scales, points, strict=True)), (0.0,) * (count - 1) + (1.0,))
+
+
+def matrices(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
+    """B^T (t, t), G (t, r) and A (t, m)."""
+    bt, scales, points = FOUR if m + r == 5 else SIX
+    return bt, _powers(scales, points, r), _powers((1,) * len(points), points, m)
 
 
 def _combine(row: Iterable[float], parts: Iterable[Array]) -> Array:
@@ -53,56 +59,58 @@ def _tiles(m: int, axes: tuple[Axis, ...]) -> list[int]:
 
 def _rows(m: int, x: Array, axes: tuple[Axis, ...]) -> list[Array]:
     """What row i of every tile of inputs is: t arrays (N, TP, W, C)."""
-    over = [axis._replace(high=n * m + 2 - axis.low - axis.size) for axis, n in zip(axes, _tiles(m, axes), strict=True)]
+    over = [a._replace(high=n * m + a.window - 1 - a.low - a.size) for a, n in zip(axes, _tiles(m, axes), strict=True)]
     padded, last = pad(x, over), m * (_tiles(m, axes)[0] - 1)
-    return [padded[:, i : i + last + 1 : m] for i in range(m + 2)]
+    return [padded[:, i : i + last + 1 : m] for i in range(m + axes[0].window - 1)]
 
 
-def _row_of_tiles(i: int, matrix: Matrix, rows: list[Array], m: int, count: int) -> Array:
-    """Row i of matrix . tile . matrix^T, for all tiles, `count` in a row: (t, T, C)."""
-    whole = _combine(matrix[i], rows)  # (N, TP, W, C)
-    columns = [whole[:, :, j : j + m * (count - 1) + 1 : m] for j in range(len(rows))]  # (N, TP, TQ, C) each
-    return namespace(whole).stack([_combine(r, columns).reshape(-1, whole.shape[-1]) for r in matrix])
+def _row_of_tiles(whole: Array, matrix: Matrix, m: int, count: int) -> Array:
+    """A row (N, TP, W, C) of matrix . tile, times matrix^T, for all tiles, `count` in a row: (t, T, C)."""
+    columns = [whole[:, :, j : j + m * (count - 1) + 1 : m] for j in range(len(matrix[0]))]  # (N, TP, TQ, C) each
+    return namespace(whole).stack([_combine(row, columns).reshape(-1, whole.shape[-1]) for row in matrix])
 
 
 def forward(m: int, x: Array, w: Array, geometry: Geometry) -> Array:
     """y = A^T [(G w G^T) * (B^T d B)] A: (N, P, Q, O)."""
-    (bt, g, at), axes, o, xp = MATRICES[m], geometry.axes, w.shape[-1], namespace(x, w)
-    (tp, tq), g = _tiles(m, axes), xp.asarray(np.asarray(g), w.dtype)
+    axes, o, xp = geometry.axes, w.shape[-1], namespace(x, w)
+    (bt, g, a), (tp, tq) = matrices(m, axes[0].window), _tiles(m, axes)
+    at, g = tuple(zip(*a, strict=True)), xp.asarray(np.asarray(g), w.dtype)
     u = xp.einsum("ai,bj,ijco->abco", g, g, w)  # (t, t, C, O)
 
     def run(x: Array) -> Array:
         rows, n = _rows(m, x, axes), len(x)
 
-        def row_of_outputs(i: int) -> Array:
-            products = (_row_of_tiles(i, bt, rows, m, tq) @ u[i]).reshape(m + 2, n, tp, tq, o)
-            return xp.stack([_combine(r, products) for r in at], axis=3).reshape(n, tp, tq * m, o)
+        def row_of_outputs(whole: Array, u: Array) -> Array:
+            products = (_row_of_tiles(whole, bt, m, tq) @ u).reshape(len(bt), n, tp, tq, o)
+            return xp.stack([_combine(row, products) for row in at], axis=3).reshape(n, tp, tq * m, o)
 
-        parts = [row_of_outputs(i) for i in range(m + 2)]
-        y = xp.stack([_combine(r, parts) for r in at], axis=2).reshape(n, tp * m, tq * m, o)
+        parts = in_turn(row_of_outputs, ((_combine(row, rows), u[i]) for i, row in enumerate(bt)))
+        y = xp.stack([_combine(row, parts) for row in at], axis=2).reshape(n, tp * m, tq * m, o)
         return y[:, : axes[0].out, : axes[1].out]
 
-    return in_blocks(run, x, tp * tq * (m + 2) ** 2 * (x.shape[-1] + o))
+    return in_blocks(run, x, tp * tq * len(bt) * (x.shape[-1] + 2 * o))
 
 
 def weight_gradient(m: int, x: Array, dy: Array, geometry: Geometry) -> Array:
-    """dw = G^T [(B^T d B) * (A dy A^T)] G, summed over tiles: (3, 3, C, O)."""
-    (bt, g, at), axes, xp = MATRICES[m], geometry.axes, namespace(x, dy)
-    (tp, tq), a, g = _tiles(m, axes), tuple(zip(*at, strict=True)), xp.asarray(np.asarray(g), dy.dtype)
-    whole = xp.pad(dy, ((0, 0), (0, tp * m - axes[0].out), (0, tq * m - axes[1].out), (0, 0)))
+    """dw = G^T [(B^T d B) * (A dy A^T)] G, summed over tiles: (KH, KW, C, O)."""
+    axes, xp = geometry.axes, namespace(x, dy)
+    (bt, g, a), (tp, tq) = matrices(m, axes[0].window), _tiles(m, axes)
+    whole, g = xp.pad(dy, ((0, 0), (0, tp * m - axes[0].out), (0, tq * m - axes[1].out), (0, 0))), xp.asarray(np.asarray(g), dy.dtype)
     seen, given = _rows(m, x, axes), [whole[:, i::m] for i in range(m)]
 
-    def row_of_products(i: int) -> Array:
-        v, z = _row_of_tiles(i, bt, seen, m, tq), _row_of_tiles(i, a, given, m, tq)  # (t, T, C), (t, T, O)
+    def row_of_products(seen: Array, given: Array) -> Array:
+        v, z = _row_of_tiles(seen, bt, m, tq), _row_of_tiles(given, a, m, tq)  # (t, T, C), (t, T, O)
         return v.swapaxes(1, 2) @ z  # (t, C, O)
 
-    du = xp.stack([row_of_products(i) for i in range(m + 2)])  # (t, t, C, O)
-    return xp.einsum("ai,bj,abco->ijco", g, g, du)
+    rows = ((_combine(b, seen), _combine(c, given)) for b, c in zip(bt, a, strict=True))
+    return xp.einsum("ai,bj,abco->ijco", g, g, xp.stack(in_turn(row_of_products, rows)))
 
 
-def supports(geometry: Geometry) -> bool:
-    """Two spatial axes, windows of 3, strides and dilations of 1, one group."""
-    return geometry.groups == 1 and len(geometry.axes) == 2 and all((a.window, a.stride, a.dilation) == (3, 1, 1) for a in geometry.axes)
+def _supports(windows: tuple[int, ...], geometry: Geometry) -> bool:
+    """Two spatial axes, square windows of such a size, strides and dilations of 1, one group."""
+    kinds = {(a.window, a.stride, a.dilation) for a in geometry.axes}
+    return geometry.groups == 1 and len(geometry.axes) == 2 and any(kinds == {(r, 1, 1)} for r in windows)
 
 
-winograd2, winograd4 = (from_passes(f"winograd{m}", partial(forward, m), partial(weight_gradient, m), supports) for m in MATRICES)
+winograd2 = from_passes("winograd2", partial(forward, 2), partial(weight_gradient, 2), partial(_supports, (3, 5)))
+winograd4 = from_passes("winograd4", partial(forward, 4), partial(weight_gradient, 4), partial(_supports, (3,)))
