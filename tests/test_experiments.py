@@ -1,7 +1,10 @@
 """Every experiment runs, keeps its results apart from others', and refuses what it cannot do in one sentence."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -24,6 +27,7 @@ ALGORITHM_FILES = [
     for path in (Path(fn.__file__).parent / "convolution").glob("*.py")
     if path.stem not in ("__init__", "algorithm", "geometry", "layers")
 ]
+README = (Path(__file__).parents[1] / "README.md").read_text()
 COMMON = {"learning_curves", "filters", "feature_maps"}
 PICTURES = {
     "digits": COMMON | {"confusion_matrix", "misread"},
@@ -103,6 +107,20 @@ def test_loops_compares_every_algorithm(tmp_path):
     rows = results_of(tmp_path, "loops", "--smoke")["rows"]
     assert {row["algorithm"].rstrip("24") for row in rows} == {path.stem for path in ALGORITHM_FILES}
     assert max(row["error"] for row in rows) <= 1e-5
+
+
+@pytest.mark.slow
+def test_compiled_programs_are_kept_as_the_readme_says(tmp_path):
+    settings = re.search(r"^(.*JAX_COMPILATION_CACHE_DIR.*) \.venv/bin/python", README, re.MULTILINE)[1].split()
+    folder = tmp_path / "runs/compiled"
+    env = os.environ | dict(setting.split("=") for setting in settings) | {"JAX_COMPILATION_CACHE_DIR": str(folder)}
+    for i in range(2):
+        command = [sys.executable, "-m", "experiments", "digits", "--smoke", "--out", str(tmp_path / f"{i}")]
+        done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+        assert "SIGILL" not in done.stderr
+        kept = {file.name for file in folder.glob("*-cache")} if i == 0 else kept
+    assert any("epoch" in name for name in kept)
+    assert {file.name for file in folder.glob("*-cache")} == kept
 
 
 @pytest.mark.slow

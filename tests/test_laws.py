@@ -65,6 +65,7 @@ CASES = {
         for name, case in _conv_cases(a).items()
         if name in (some or (name,))
     },
+    "conv winograd2: 5x5": Case(fn.conv(3, (5, 5), padding=((2, 3), (1, 0)), algorithm=fn.convolution.winograd2), (5, 6, 2)),
     "conv auto: one channel": Case(fn.conv(4, (3, 3), stride=2), (5, 6, 1)),
     "conv auto: several channels": Case(fn.conv(4, (3, 3)), (5, 6, 2)),
     "conv auto: groups": Case(fn.conv(4, (3, 3), groups=2), (5, 6, 4)),
