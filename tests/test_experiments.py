@@ -114,13 +114,14 @@ def test_compiled_programs_are_kept_as_the_readme_says(tmp_path):
     settings = re.search(r"^(.*JAX_COMPILATION_CACHE_DIR.*) \.venv/bin/python", README, re.MULTILINE)[1].split()
     folder = tmp_path / "runs/compiled"
     env = os.environ | dict(setting.split("=") for setting in settings) | {"JAX_COMPILATION_CACHE_DIR": str(folder)}
+    kept = []
     for i in range(2):
         command = [sys.executable, "-m", "experiments", "digits", "--smoke", "--out", str(tmp_path / f"{i}")]
         done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
         assert "SIGILL" not in done.stderr
-        kept = {file.name for file in folder.glob("*-cache")} if i == 0 else kept
-    assert any("epoch" in name for name in kept)
-    assert {file.name for file in folder.glob("*-cache")} == kept
+        kept.append({file.name for file in folder.glob("*-cache")})
+    assert kept[0]
+    assert kept[1] == kept[0], "the second run has compiled anew"
 
 
 @pytest.mark.slow
