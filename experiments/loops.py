@@ -16,23 +16,25 @@ import funcnn as fn
 from experiments.harness import Options, Run, progress, table
 from funcnn import convolution
 from funcnn.convolution import ConvAlgorithm
+from funcnn.convolution.geometry import window
 
 Config = Options
 ALGORITHMS = {a.name: a for a in vars(convolution).values() if isinstance(a, ConvAlgorithm)}
-SHAPES = {  # x (N, H, W, C) -> O features, 3x3, "SAME"
-    "lines8: 1, 8, 8, 1 -> 1": ((1, 8, 8, 1), 1),
-    "mnist1k: 20, 28, 28, 1 -> 16": ((20, 28, 28, 1), 16),
-    "lines28, second: 10, 14, 14, 8 -> 16": ((10, 14, 14, 8), 16),
-    "16, 14, 14, 16 -> 32": ((16, 14, 14, 16), 32),
-    "16, 14, 14, 32 -> 32": ((16, 14, 14, 32), 32),
-    "16, 14, 14, 32 -> 64": ((16, 14, 14, 32), 64),
+TUTORIALS = {  # x (N, H, W, C) -> O features, windows, padding "SAME"
+    "lines8: 1, 8, 8, 1 -> 1": ((1, 8, 8, 1), 1, 3),
+    "mnist1k: 20, 28, 28, 1 -> 16": ((20, 28, 28, 1), 16, 3),
+    "lines28, second: 10, 14, 14, 8 -> 16": ((10, 14, 14, 8), 16, 3),
 }
-SMALL = {"lines8: 1, 8, 8, 1 -> 1": ((1, 8, 8, 1), 1)}
+AROUND = {  # where `auto` changes to Winograd's way: C O / (C + O) is 4, 8 and 16
+    f"16, 14, 14, {c} -> {c}, {size}x{size}": ((16, 14, 14, c), c, size) for size in (3, 5) for c in (8, 16, 32)
+}
+Shape = tuple[tuple[int, int, int, int], int, int]
 
 
-def passes(algorithm: ConvAlgorithm, features: int) -> Callable[..., Any]:
+def passes(algorithm: ConvAlgorithm, shape: Shape) -> Callable[..., Any]:
     """`(w, x, dy) -> (y, dw, dx)` of one layer."""
-    layer = fn.conv(features, (3, 3), bias=False, algorithm=algorithm)
+    _, features, size = shape
+    layer = fn.conv(features, (size, size), bias=False, algorithm=algorithm)
 
     def run(w, x, dy):
         y, _, residuals = layer.forward({"w": w}, (), x)
@@ -52,31 +54,44 @@ def seconds(run: Callable[[], Any], rounds: int) -> float:
     return float(np.median(times[1:]))
 
 
+def supported(algorithm: ConvAlgorithm, shape: Shape) -> bool:
+    (_, *sizes, _), _, size = shape
+    return algorithm.supports(window("conv", (size, size), 1, "SAME").over(sizes))
+
+
 def main(options: Config) -> None:
-    run, shapes, rows = Run("loops", options), SMALL if options.smoke else SHAPES, []
-    with progress("loops", len(shapes) * len(ALGORITHMS)) as advance:
-        for label, (shape, features) in shapes.items():
-            rng = np.random.default_rng(options.seed)
-            w, x, dy = (rng.standard_normal(s).astype("float32") for s in ((3, 3, shape[-1], features), shape, (*shape[:-1], features)))
-            exact = passes(convolution.direct, features)(*(a.astype("float64") for a in (w, x, dy)))
-            for name, algorithm in ALGORITHMS.items():
-                plain = passes(algorithm, features)
-                compiled, on_device, rounds = jax.jit(plain), jax.device_put((w, x, dy)), 2 if options.smoke else 10
-                results = {"NumPy": plain(w, x, dy), "compiled": compiled(*on_device)}
-                error = max(_error(got, exact) for got in results.values())
-                times = {"numpy_s": seconds(lambda: plain(w, x, dy), rounds), "compiled_s": seconds(lambda: compiled(*on_device), rounds)}  # noqa: B023
-                rows.append({"shape": label, "algorithm": name, **times, "error": error})
-                run.log(rows[-1])
-                advance(error=error)
+    run, rows = Run("loops", options), []
+    shapes = dict(list(TUTORIALS.items())[:1]) if options.smoke else TUTORIALS | AROUND
+    pairs = [(label, shape, a) for label, shape in shapes.items() for a in ALGORITHMS.values() if supported(a, shape)]
+    with progress("loops", len(pairs)) as advance:
+        for label, shape, algorithm in pairs:
+            rows.append({"shape": label, "algorithm": algorithm.name, **_measured(algorithm, shape, options)})
+            run.log(rows[-1])
+            advance(error=rows[-1]["error"])
     loops = {row["shape"]: row for row in rows if row["algorithm"] == "direct"}
     table(
-        "Forward and both gradients of one 3x3 convolution; times of the loops, direct on NumPy, over the algorithm's",
+        "Forward and both gradients of one convolution; times of the loops, direct on NumPy, over the algorithm's",
         ("x (N, H, W, C) -> O", "algorithm", "NumPy, ms", "loops take", "compiled, ms", "loops take", "error"),
         ((r["shape"], r["algorithm"], f"{1e3 * r['numpy_s']:.3g}", f"{loops[r['shape']]['numpy_s'] / r['numpy_s']:.0f} x",
           f"{1e3 * r['compiled_s']:.3g}", f"{loops[r['shape']]['numpy_s'] / r['compiled_s']:.0f} x", f"{r['error']:.0e}") for r in rows),
         text_columns=2,
     )  # fmt: skip
-    run.finish({"rows": rows}, "error: against direct in float64, relative to the largest entry; results")
+    run.finish({"rows": rows}, "error: against im2col in float64, relative to the largest entry; results")
+
+
+def _measured(algorithm: ConvAlgorithm, shape: Shape, options: Config) -> dict[str, float]:
+    (given, features, size), rng, rounds = shape, np.random.default_rng(options.seed), 2 if options.smoke else 10
+    shapes = (size, size, given[-1], features), given, (*given[:-1], features)
+    w, x, dy = (rng.standard_normal(s).astype("float32") for s in shapes)
+    exact = passes(convolution.im2col, shape)(*(a.astype("float64") for a in (w, x, dy)))
+    plain = passes(algorithm, shape)
+    compiled, on_device = jax.jit(plain), jax.device_put((w, x, dy))
+    error = max(_error(got, exact) for got in (plain(w, x, dy), compiled(*on_device)))
+    return {
+        "numpy_s": seconds(lambda: plain(w, x, dy), rounds),
+        "compiled_s": seconds(lambda: compiled(*on_device), rounds),
+        "error": error,
+    }
 
 
 def _error(got: tuple, exact: tuple) -> float:

@@ -158,6 +158,9 @@ def _show(rows: Rows, tutorials: Rows, slopes: Mapping[str, float], peaks: Mappi
         ]
         table(f"{group}: medians in ms; funcnn's best over PyTorch's and lax's; slowest over fastest round",
               ("work", *names, "/ torch", "/ lax", "spread"), [*map(cells, some), means])  # fmt: skip
+    steps_only = [row for row in rows if row["group"] == "steps"]
+    firsts = ([row["name"], *(f"{row['first_s'][name]:.1f}" for name in names)] for row in steps_only)
+    table("The first call of a step, which compiles, in s", ("work", *names), firsts)
     ways = list(tutorials[0]["seconds"])
 
     def steps(t: dict[str, Any]) -> list[str]:
