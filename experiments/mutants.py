@@ -14,6 +14,7 @@ from functools import partial
 
 import jax
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import funcnn as fn
 from experiments.checkers import tools
@@ -118,8 +119,14 @@ def _workers(processes: int) -> Generator[Callable, None, None]:
     if processes == 1:
         yield map
     else:
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, context, initializer=_one_thread) as pool:
             yield pool.map
+
+
+def _one_thread() -> None:
+    """Processes whose matrix products each take all cores wait for each other most of the time."""
+    threadpool_limits(1)
 
 
 def _each(results: Iterator, advance: Callable, run: Run) -> Iterator:
