@@ -125,7 +125,7 @@ def _workers(processes: int) -> Generator[Callable, None, None]:
 
 
 def _one_thread() -> None:
-    """Processes whose matrix products each take all cores wait for each other most of the time."""
+    """Two processes whose matrix products take both cores each are slower together than one after the other."""
     threadpool_limits(1)
 
 

@@ -138,4 +138,4 @@ def race(ask: Mapping[str, Ask], workload: Workload, rounds: int, seconds: float
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a - b).max() / np.abs(b).max())
+    return float(np.abs(a - b).max() / np.abs(b).max()) if a.shape == b.shape else float("inf")

@@ -2,7 +2,8 @@
 
 Claim: funcnn's array operations are the fastest of the three for the tutorials' and the middle-sized networks on a CPU.
 Contenders take turns, after a check that all compute the same numbers; PyTorch counts in the better of its two memory layouts. Ratios are
-of medians over the rounds of one run; below 1 funcnn is faster. "In an epoch": 16 steps as one program, as funcnn trains.
+of medians over the rounds of one run; below 1 funcnn is faster. "In an epoch": 16 steps as one program, as funcnn trains but without
+shuffling.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -8,6 +8,7 @@ import pytest
 import funcnn as fn
 from funcnn import convolution
 from funcnn.convolution import algorithm
+from funcnn.convolution.auto import tile_that_pays
 from funcnn.convolution.geometry import window
 from funcnn.convolution.winograd import weight_gradient
 
@@ -116,17 +117,15 @@ def test_what_an_algorithm_does_not_support_is_refused(which, options):
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype", "chosen"),
-    [((2, 9, 8, 32, 24), "float32", convolution.winograd4), ((2, 9, 8, 16, 16, 5), "float32", convolution.winograd2),
-     ((2, 9, 8, 32, 24), "float64", None), ((2, 9, 8, 8, 12), "float32", None), ((2, 3, 8, 32, 24), "float32", None)],
+    ("shape", "dtype", "tile"),
+    [((2, 9, 8, 16, 16), "float32", 4), ((2, 9, 8, 16, 16, 5), "float32", 2), ((2, 9, 8, 15, 16), "float32", 0),
+     ((2, 9, 8, 32, 24), "float64", 0), ((2, 9, 8, 32, 24), "bfloat16", 0), ((2, 3, 8, 32, 24), "float32", 0)],
 )  # fmt: skip
-def test_auto_is_winograd_in_float32_from_16_to_16_channels(shape, dtype, chosen):
+def test_auto_is_winograd_in_float32_from_16_to_16_channels(shape, dtype, tile):
     *arrays, geometry = problem(*shape)
-    given = [a.astype(dtype) for a in arrays]
-    got = passes(convolution.auto, *given, geometry)
-    if chosen:
-        for a, b in zip(got, passes(chosen, *given, geometry), strict=True):
+    given = [a.astype(jnp.dtype(dtype)) for a in arrays]
+    assert tile_that_pays(given[0], *shape[3:5], geometry) == tile
+    if tile:
+        chosen = {2: convolution.winograd2, 4: convolution.winograd4}[tile]
+        for a, b in zip(passes(convolution.auto, *given, geometry), passes(chosen, *given, geometry), strict=True):
             np.testing.assert_array_equal(a, b)
-    else:
-        for a, b in zip(got, passes(convolution.direct, *arrays, geometry), strict=True):
-            np.testing.assert_allclose(a, b, rtol=0, atol=2 * a.shape[-1] * np.finfo(dtype).eps * np.abs(b).max())

@@ -113,7 +113,11 @@ def test_loops_compares_every_algorithm(tmp_path):
 def test_compiled_programs_are_kept_as_the_readme_says(tmp_path):
     settings = re.search(r"^(.*JAX_COMPILATION_CACHE_DIR.*) \.venv/bin/python", README, re.MULTILINE)[1].split()
     folder = tmp_path / "runs/compiled"
-    env = os.environ | dict(setting.split("=") for setting in settings) | {"JAX_COMPILATION_CACHE_DIR": str(folder)}
+    env = (
+        os.environ
+        | dict(setting.split("=") for setting in settings)
+        | {"JAX_COMPILATION_CACHE_DIR": str(folder), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    )
     kept = []
     for i in range(2):
         command = [sys.executable, "-m", "experiments", "digits", "--smoke", "--out", str(tmp_path / f"{i}")]

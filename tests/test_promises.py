@@ -132,7 +132,9 @@ def test_a_network_of_every_layer_is_right_above_32768_rows():
         assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
 
 
-def test_numpy_images_with_jax_params_give_jax_arrays():
+@pytest.mark.parametrize("block", [2**21, 1])
+def test_numpy_images_with_jax_params_give_jax_arrays(block, monkeypatch):
+    monkeypatch.setattr(fn.convolution.algorithm, "BLOCK", block)
     net = fn.serial(fn.relu, fn.conv(3, (3, 3)), fn.batch_norm(), fn.max_pool((2, 2)), fn.dropout(0.5), fn.flatten, fn.dense(3))
     params, state = net.init(jax.random.key(0), (4, 4, 2))
     x = np.random.default_rng(0).standard_normal((3, 4, 4, 2)).astype("float32")
@@ -163,10 +165,12 @@ def test_a_batch_of_none_or_one_has_its_shapes(n, algorithm):
     assert net.backward(residuals, y)[1].shape == x.shape
 
 
-def test_numpy_data_may_be_closed_over_in_a_traced_function():
+@pytest.mark.parametrize("block", [2**21, 1])
+def test_numpy_data_may_be_closed_over_in_a_traced_function(block, monkeypatch):
     """Where x and dy are NumPy's and only params and key are traced, JAX computes."""
+    monkeypatch.setattr(fn.convolution.algorithm, "BLOCK", block)
     x = np.random.default_rng(0).standard_normal((2, 4, 4, 2)).astype("float32")
-    for layer in (fn.conv(3, (3, 3), algorithm=direct), fn.dropout(0.5), fn.max_pool((2, 2))):
+    for layer in (fn.conv(3, (3, 3), algorithm=direct), fn.conv(3, (3, 3), algorithm=im2col), fn.dropout(0.5), fn.max_pool((2, 2))):
         params, state = layer.init(jax.random.key(0), x.shape[1:])
         dy = np.ones(jax.eval_shape(layer.apply, params, state, x)[0].shape, "float32")
 

@@ -29,7 +29,7 @@ def test_everyone_has_a_turn_in_every_round_and_the_median_counts():
     assert all(t.median == 0.2 and t.error == 0 for t in timings.values())
 
 
-@pytest.mark.parametrize("wrong", [{"y": 1.01 * np.arange(4.0)}, {"y": np.full(4, np.nan)}])
+@pytest.mark.parametrize("wrong", [{"y": 1.01 * np.arange(4.0)}, {"y": np.full(4, np.nan)}, {"y": np.arange(4.0)[None]}])
 def test_whoever_computes_something_else_stops_the_race(wrong):
     log, right = [], {"y": np.arange(4.0)}
     ask = {race.MANUAL: contender("a", log, right), race.LAX: contender("b", log, wrong)}

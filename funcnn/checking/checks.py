@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import lru_cache, partial
-from itertools import chain, repeat
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -104,12 +104,15 @@ def check_layer(
         at = draw(layer, tuple(in_shape), key, batch_size, rng)
     params, state, x = to_numpy(at, "float64")
     points, compiled = [], []
-    with ThreadPoolExecutor() as pool:
+    pool = ThreadPoolExecutor()
+    try:
         with jax.enable_x64(True):
             for point in chain(*(_points(Call(layer, params, state, x, key), train, dtype, rng) for train in (True, False))):
                 points.append(point)
                 compiled.append(compile_ahead(pool, point))
         return _report(layer.name, points, rng, compiled)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def check_pair(forward: Callable, backward: Callable, *args: PyTree, seed: int = 0, dtype: Precision = "float32") -> Report:
@@ -267,9 +270,11 @@ def _report(name: str, points: Sequence[Point], rng: np.random.Generator, compil
     rows, skipped, wide = [], {}, any(point.wide for point in points)
     try:
         if wide:
+            for program in chain(*compiled):
+                program.cancel()
             wait(chain(*compiled))
             jax.clear_caches()
-        for point, programs in zip(points, compiled or repeat(()), strict=False):
+        for point, programs in zip(points, compiled or [()] * len(points), strict=True):
             wait(programs)
             some, why = compare(point, rng)
             if any(row.kinks for row in some) and not any(row.oracle == "jax.vjp" for row in some):

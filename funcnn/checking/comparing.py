@@ -233,7 +233,7 @@ def _linear(point: Point, found: Found, rng: np.random.Generator) -> Result:
 
 
 def compile_ahead(pool: Executor, point: Point) -> list[Future]:
-    """Begin to compile what two of the oracles need at a point: they find it there when they ask for the same."""
+    """Begin to compile, and run once, what two of the oracles need at a point: they find it compiled when they ask for the same."""
 
     def compiling(program: Callable[[PyTree], object]) -> None:
         with suppress(Exception), jax.enable_x64(True):  # what cannot be compiled is told by the oracle that needs it

@@ -7,12 +7,12 @@ C / G channels of o's own group, and w is (KH, KW, C / G, O).
 """
 
 from collections.abc import Callable, Iterable
-from math import prod
+from math import ceil, prod
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from funcnn.arrays import Array, PyTree, namespace
+from funcnn.arrays import Array, PyTree, namespace, on_cpu
 from funcnn.convolution.geometry import Axis, Geometry, adjoint
 
 
@@ -49,10 +49,8 @@ class ConvAlgorithm(NamedTuple):
 
 
 BLOCK = 2**21
-"""Numbers that a block of images may need at a time. A program that needs over 32 MB gets them anew from the system at every call,
-page by page, which takes longer than the work."""
-
-
+"""Numbers that a block of images may need at a time, 8 MB in float32. A program that needs over 32 MB in all gets them anew from
+the system at every call, page by page, which takes longer than the work."""
 FEW = 2**18
 """Numbers below which nothing waits: other work fills the gaps then."""
 
@@ -60,8 +58,11 @@ FEW = 2**18
 def in_blocks(run: Callable[[Array], Array], x: Array, each: int) -> Array:
     """`run(x)`, of as many images at a time as need up to BLOCK numbers, where an image needs `each`; in at most 16 blocks."""
     n = len(x)
-    size = max(BLOCK // max(each, 1), -(-n // 16), 1)
-    return run(x) if size >= n else namespace(x).concatenate(in_turn(run, ((x[i : i + size],) for i in range(0, n, size))))
+    count = min(ceil(n / max(BLOCK // max(each, 1), 1)), 16)
+    if count <= 1:
+        return run(x)
+    done = in_turn(run, ((x[n * i // count : n * (i + 1) // count],) for i in range(count)))
+    return namespace(*done).concatenate(done)
 
 
 def in_turn(run: Callable[..., Array], parts: Iterable[tuple[Array, ...]]) -> list[Array]:
@@ -73,12 +74,13 @@ def in_turn(run: Callable[..., Array], parts: Iterable[tuple[Array, ...]]) -> li
 
 
 def after(first: Array, x: Array) -> Array:
-    """x, made only once all of `first` is there. XLA makes at once whatever it can, and then needs the memory for all of it.
+    """x, made only once an entry of `first` is there, which takes the matrix products behind it.
 
-    What holds it back is a choice that always falls on x, as a compiler cannot know.
+    XLA on a CPU makes at once whatever it can, and then needs the memory for all of it. What holds it back is a choice that
+    always falls on x, as a compiler cannot know.
     """
     xp = namespace(first, x)
-    if xp is np or x.size < FEW:
+    if xp is np or x.size < FEW or not on_cpu(x):
         return x
     at = x.reshape(-1)[0]
     some = first.reshape(-1)[(at != at).astype("int32")]
@@ -88,14 +90,15 @@ def after(first: Array, x: Array) -> Array:
 def from_passes(name: str, forward: Pass, weight_gradient: Pass, supports: Supports = lambda geometry: True) -> ConvAlgorithm:
     """The algorithm of `forward(x, w, geometry) -> y` and `weight_gradient(x, dy, geometry) -> dw`.
 
-    It keeps x and w, and its dx is `forward` too, as `input_gradient` says.
+    It keeps x and w, and its dx is `forward` too, as `input_gradient` says. A large dx waits for dw, in the same memory, also
+    where nobody asks for dw; 1x1 windows need no memory of their own.
     """
 
     def backward(residuals: tuple[Array, Array], dy: Array, geometry: Geometry) -> tuple[Array, Array]:
         x, w = residuals
         dw = weight_gradient(x, dy, geometry)
-        given = after(dw, dy) if prod(a.window for a in geometry.axes) > 1 else dy
-        return input_gradient(forward, w, given, geometry), dw
+        later = after(dw, dy) if prod(a.window for a in geometry.axes) > 1 else dy
+        return input_gradient(forward, w, later, geometry), dw
 
     return ConvAlgorithm(name, lambda x, w, geometry: (forward(x, w, geometry), (x, w)), backward, supports)
 

@@ -30,7 +30,7 @@ MANY = 8
 """Channels from which the weight gradient goes tap by tap."""
 
 
-def _winograd(a: Array, c: int, o: int, geometry: Geometry) -> int:
+def tile_that_pays(a: Array, c: int, o: int, geometry: Geometry) -> int:
     """The size of the tiles of outputs with which Winograd's way pays, 0 where it does not."""
     m = 4 if winograd4.supports(geometry) else 2 if winograd2.supports(geometry) else 0
     pays = c * o >= PAYS * (c + o) and min(axis.out for axis in geometry.axes) >= 4
@@ -40,7 +40,7 @@ def _winograd(a: Array, c: int, o: int, geometry: Geometry) -> int:
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     """y (N, P, Q, O), and dx too."""
     *_, c, o = w.shape
-    m = _winograd(x, c, o, geometry)
+    m = tile_that_pays(x, c, o, geometry)
     if m:
         return winograd(m, x, w, geometry)
     if kn2row_supports(geometry) and o < c:
@@ -51,7 +51,7 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
 def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     """dw (KH, KW, C / G, O)."""
     c, o = x.shape[-1], dy.shape[-1]
-    m = _winograd(x, c, o, geometry)
+    m = tile_that_pays(x, c, o, geometry)
     if m:
         return winograd_gradient(m, x, dy, geometry)
     depthwise = geometry.groups == c > 1

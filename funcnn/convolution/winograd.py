@@ -27,13 +27,15 @@ from funcnn.convolution.geometry import Axis, Geometry, pad
 
 Matrix = tuple[tuple[float, ...], ...]
 
-SIX = (
-    ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1)),
-    (1 / 4, -1 / 6, -1 / 6, 1 / 24, 1 / 24),
-    (0, 1, -1, 2, -2),
-)
-FOUR = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, -1, 0, 1)), (1, 1 / 2, 1 / 2), (0, 1, -1)
-"""B^T (t, t) for tiles of 6 and of 4; the scales of G's rows; the points where polynomials are evaluated, beside infinity."""
+TRANSFORMS: dict[int, tuple[Matrix, tuple[float, ...], tuple[float, ...]]] = {
+    4: (((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, -1, 0, 1)), (1, 1 / 2, 1 / 2), (0, 1, -1)),
+    6: (
+        ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1)),
+        (1 / 4, -1 / 6, -1 / 6, 1 / 24, 1 / 24),
+        (0, 1, -1, 2, -2),
+    ),
+}
+"""For each t: B^T (t, t); the scales of G's rows; the points where polynomials are evaluated, beside infinity."""
 
 
 def _powers(scales: Iterable[float], points: Iterable[float], count: int) -> Matrix:
@@ -43,7 +45,7 @@ def _powers(scales: Iterable[float], points: Iterable[float], count: int) -> Mat
 
 def matrices(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
     """B^T (t, t), G (t, r) and A (t, m)."""
-    bt, scales, points = FOUR if m + r == 5 else SIX
+    bt, scales, points = TRANSFORMS[m + r - 1]
     return bt, _powers(scales, points, r), _powers((1,) * len(points), points, m)
 
 
@@ -88,7 +90,7 @@ def forward(m: int, x: Array, w: Array, geometry: Geometry) -> Array:
         y = xp.stack([_combine(row, parts) for row in at], axis=2).reshape(n, tp * m, tq * m, o)
         return y[:, : axes[0].out, : axes[1].out]
 
-    return in_blocks(run, x, tp * tq * len(bt) * (x.shape[-1] + 2 * o))
+    return in_blocks(run, x, tp * tq * len(bt) * (x.shape[-1] + 2 * o))  # a row of tiles at a time, and its outputs
 
 
 def weight_gradient(m: int, x: Array, dy: Array, geometry: Geometry) -> Array:
