@@ -118,10 +118,11 @@ def test_what_an_algorithm_does_not_support_is_refused(which, options):
 
 @pytest.mark.parametrize(
     ("shape", "dtype", "tile"),
-    [((2, 9, 8, 16, 16), "float32", 4), ((2, 9, 8, 16, 16, 5), "float32", 2), ((2, 9, 8, 15, 16), "float32", 0),
+    [((2, 9, 8, 24, 24), "float32", 4), ((2, 9, 8, 16, 16, 5), "float32", 2), ((2, 9, 8, 23, 24), "float32", 0),
+     ((2, 9, 8, 15, 16, 5), "float32", 0),
      ((2, 9, 8, 32, 24), "float64", 0), ((2, 9, 8, 32, 24), "bfloat16", 0), ((2, 3, 8, 32, 24), "float32", 0)],
 )  # fmt: skip
-def test_auto_is_winograd_in_float32_from_16_to_16_channels(shape, dtype, tile):
+def test_auto_is_winograd_in_float32_with_enough_channels(shape, dtype, tile):
     *arrays, geometry = problem(*shape)
     given = [a.astype(jnp.dtype(dtype)) for a in arrays]
     assert tile_that_pays(given[0], *shape[3:5], geometry) == tile

@@ -1,11 +1,11 @@
 """The default: the algorithm that was fastest for such a shape, for each of the three passes by itself.
 
-The rule, as `python -m experiments loops` measures it on a CPU:
+The rule, measured on a CPU (`python -m experiments loops` for one layer by every algorithm, `speed` for whole steps):
 
 1. One channel in a group: shifted slices, which fuse into one loop.
 2. 3x3 and 5x5 windows of stride 1 in float32 with enough channels: Winograd's F(4x4, 3x3) and F(2x2, 5x5), a quarter and a
-   third of the multiplications. They transform C + O numbers for every C * O products, and pay from C * O >= 8 (C + O), that is
-   16 to 16 channels. Their rounding error is 10 times larger, 1e-5 (`winograd.py`). Not in bfloat16, which has no digits to
+   third of the multiplications. They transform C + O numbers for every C * O products, and pay from 24 to 24 channels, for 5x5
+   from 16 to 16. Their rounding error is 10 times larger, up to 2e-5 (`winograd.py`). Not in bfloat16, which has no digits to
    spare, nor in float64, which is for those who want all of them, nor on GPUs, whose matrix units they keep from working.
 3. Else one matrix product of the columns, or, where fewer channels come out than go in, products first and shifts after.
    The weight gradient of many channels goes tap by tap, as their columns would need KH * KW times the input's memory.
@@ -24,8 +24,9 @@ from funcnn.convolution.winograd import forward as winograd
 from funcnn.convolution.winograd import weight_gradient as winograd_gradient
 from funcnn.convolution.winograd import winograd2, winograd4
 
-PAYS = 8
-"""Products for every number that is transformed, from which Winograd's way is faster: measured, 5 is about even, 11 twice as fast."""
+PAYS = {3: 12, 5: 8}
+"""Products C O for every number C + O that is transformed, from which Winograd's way is faster, by the size of the window. For 3x3
+it is so from about 8 on, but not by enough to give a digit away."""
 MANY = 8
 """Channels from which the weight gradient goes tap by tap."""
 
@@ -33,8 +34,9 @@ MANY = 8
 def tile_that_pays(a: Array, c: int, o: int, geometry: Geometry) -> int:
     """The size of the tiles of outputs with which Winograd's way pays, 0 where it does not."""
     m = 4 if winograd4.supports(geometry) else 2 if winograd2.supports(geometry) else 0
-    pays = c * o >= PAYS * (c + o) and min(axis.out for axis in geometry.axes) >= 4
-    return m if pays and a.dtype == "float32" and on_cpu(a) else 0
+    if not m or a.dtype != "float32" or not on_cpu(a) or min(axis.out for axis in geometry.axes) < 4:
+        return 0
+    return m if c * o >= PAYS[geometry.axes[0].window] * (c + o) else 0
 
 
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
