@@ -96,8 +96,10 @@ def test_convolution_is_that_of_lax_for_any_geometry(data):
         check_conv(rng, size, kernel, stride, padding, dilation, groups, channels)
 
 
-@pytest.mark.parametrize("padding", ["SAME", "SAME_LOWER", ((4, 4), (4, 4)), ((3, 4), (6, 3))])
-@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize(
+    "padding", ["SAME", *(pytest.param(p, marks=pytest.mark.slow) for p in ("SAME_LOWER", ((4, 4), (4, 4)), ((3, 4), (6, 3))))]
+)
+@pytest.mark.parametrize("size", [(1, 1), pytest.param((1, 2), marks=pytest.mark.slow), pytest.param((2, 1), marks=pytest.mark.slow)])
 def test_taps_that_never_see_the_input(size, padding):
     """Windows that reach further than the input is large, so that shifts crop more than there is."""
     for kernel, dilation in product([(1, 2), (2, 3)], [(1, 3), (3, 1)]):
