@@ -1,6 +1,6 @@
 """Training steps, convolutions and pooling against JAX's own and PyTorch's, each in a process of its own. Takes 15 min.
 
-Claim: funcnn's array operations are the fastest of the three for the tutorials' and the middle-sized networks on a CPU.
+Claim: on a CPU the first three tutorials' and the middle-sized network train in less time than with either.
 Contenders take turns, after a check that all compute the same numbers; PyTorch counts in the better of its two memory layouts. Ratios are
 of medians over the rounds of one run; below 1 funcnn is faster. "In an epoch": 16 steps as one program, as funcnn trains but without
 shuffling.
