@@ -2,12 +2,14 @@
 
 import multiprocessing
 import os
+import re
 import resource
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,9 +84,17 @@ def _serve(name: str, pipe: Connection) -> None:
             elif command == "time":
                 pipe.send(_median(prepared.run, argument) / prepared.each)
             elif command == "peak":
-                pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # MiB on Linux
+                pipe.send(_peak())
         except Exception as error:
             pipe.send(error)
+
+
+def _peak() -> float:
+    """The most memory that this process ever held, in MiB; on Linux not `ru_maxrss`, which begins with that of the parent."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) / 1024  # pyrefly: ignore
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
 
 
 def _prepare(name: str, workload: Workload, initial: Any) -> Any:

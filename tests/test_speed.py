@@ -46,3 +46,12 @@ def test_all_contenders_compute_the_same():
             timings = race.race(ask, workload, rounds=1, seconds=0.01)
             assert all(t.error < 1e-4 for t in timings.values())
             assert (race.EPOCH in timings) == (workload.kind == "step")
+
+
+@pytest.mark.slow
+def test_the_peak_is_that_of_the_process_itself():
+    """Not that of the one which started it."""
+    held = np.ones(10**8)  # 763 MiB
+    with race.processes([race.LAX]) as ask:
+        ask[race.LAX]("prepare", (WORK, race.initial(WORK)))
+        assert 50 < ask[race.LAX]("peak") < held.nbytes / 2**20
