@@ -111,7 +111,7 @@ def weight_gradient(m: int, x: Array, dy: Array, geometry: Geometry) -> Array:
 def _supports(windows: tuple[int, ...], geometry: Geometry) -> bool:
     """Two spatial axes, square windows of such a size, strides and dilations of 1, one group."""
     kinds = {(a.window, a.stride, a.dilation) for a in geometry.axes}
-    return geometry.groups == 1 and len(geometry.axes) == 2 and any(kinds == {(r, 1, 1)} for r in windows)
+    return geometry.groups == 1 and len(geometry.axes) == 2 and kinds in [{(r, 1, 1)} for r in windows]
 
 
 winograd2 = from_passes("winograd2", partial(forward, 2), partial(weight_gradient, 2), partial(_supports, (3, 5)))
