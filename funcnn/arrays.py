@@ -4,6 +4,7 @@ Checks look at types, shapes and dtypes only, so they also run while JAX traces,
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any, TypeAlias
 
 import jax
@@ -17,6 +18,10 @@ PyTree: TypeAlias = Any
 """Nested tuples and dicts of arrays."""
 
 
+LARGE = 2**19
+"""Numbers from which a sum is worth sharing out."""
+
+
 def namespace(*arrays: Array) -> Any:
     """The array library of `arrays`: JAX as soon as one of them is JAX's, else NumPy."""
     return jnp if any(isinstance(a, jax.Array) for a in arrays) else np
@@ -25,6 +30,28 @@ def namespace(*arrays: Array) -> Any:
 def on_cpu(a: Array) -> bool:
     """Whether `a` is computed with on a CPU: NumPy's always, JAX's where that is the default."""
     return isinstance(a, np.ndarray) or jax.default_backend() == "cpu"
+
+
+def sum_rows(a: Array) -> Array:
+    """The sum over all axes but the last: (C,). Where `a` is large, on a CPU, it is a product with ones, which XLA shares out
+    among the cores: a sum into which it has fused other work it makes on one.
+    """
+    if a.size < LARGE or a.ndim < 3 or a.dtype in ("float16", "bfloat16") or not on_cpu(a):
+        return a.sum(tuple(range(a.ndim - 1)))
+    xp, rows = namespace(a), prod(a.shape[1:-1])
+    return (xp.ones((len(a), 1, rows), a.dtype) @ a.reshape(len(a), rows, a.shape[-1])).sum((0, 1))
+
+
+def stored(run: Callable[[Array], PyTree], x: Array) -> PyTree:
+    """`run(x)`, which works example by example, as an array in memory that later work reads.
+
+    XLA on a CPU would put cheap work into every loop that reads its result, and make it anew for each of a pool's taps. It does
+    not reach behind a concatenation, here of two halves of the examples.
+    """
+    xp, half = namespace(x), len(x) // 2
+    if xp is np or not half or not on_cpu(x):
+        return run(x)
+    return jax.tree.map(lambda *parts: xp.concatenate(parts), run(x[:half]), run(x[half:]))
 
 
 def wide(dtype: Any) -> str:

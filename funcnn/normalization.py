@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from funcnn.arrays import Array, check_array, check_in_shape, check_number, check_params, namespace
+from funcnn.arrays import Array, check_array, check_in_shape, check_number, check_params, namespace, sum_rows
 from funcnn.layer import Layer
 
 
@@ -62,8 +62,8 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
         if train:
             if m < 2:
                 raise ValueError(f"batch_norm: expected more than one value per channel in training, got x of shape {x.shape}")
-            mean = x.mean(_all_but_last(x))  # (C,)
-            var = _square(x - per_channel(mean, x)).mean(_all_but_last(x))
+            mean = sum_rows(x) / m  # (C,)
+            var = sum_rows(_square(x - per_channel(mean, x))) / m
             running = {"mean": mean, "var": var * (m / (m - 1))}
             state = {name: momentum * state[name] + (1 - momentum) * running[name] for name in ("mean", "var")}
         inv_std = 1 / namespace(var).sqrt(var + epsilon)
@@ -76,18 +76,14 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
         """
         x, mean, inv_std, scale = residuals
         check_array("batch_norm", "dy", dy, x.shape)
-        x_hat, axes = (x - per_channel(mean, x)) * per_channel(inv_std, x), _all_but_last(x)
-        dshift, dscale = dy.sum(axes), (dy * x_hat).sum(axes)  # (C,)
+        x_hat = (x - per_channel(mean, x)) * per_channel(inv_std, x)
+        dshift, dscale = sum_rows(dy), sum_rows(dy * x_hat)  # (C,)
         if isinstance(residuals, BatchNormTrain):
             m = x.size // x.shape[-1]
             dy = dy - per_channel(dshift / m, x) - x_hat * per_channel(dscale / m, x)
         return {"scale": dscale, "shift": dshift}, dy * per_channel(inv_std * scale, x)
 
     return Layer("batch_norm", init, forward, backward)
-
-
-def _all_but_last(x: Array) -> tuple[int, ...]:
-    return tuple(range(x.ndim - 1))
 
 
 def per_channel(v: Array, x: Array) -> Array:

@@ -6,7 +6,7 @@ from math import inf, prod
 from operator import add
 from typing import Literal
 
-from funcnn.arrays import Array, check_array, namespace
+from funcnn.arrays import Array, check_array, namespace, stored
 from funcnn.convolution.geometry import Axis, Padding, Window, offsets, overlap_add, pad, tap, window
 from funcnn.layer import Layer, stateless
 
@@ -40,15 +40,19 @@ def max_pool(
 
     def forward_first(params, x):
         """y = max over taps k of x[tap k], as a fold that keeps the earlier of two equal entries."""
-        axes = _axes(options, x)
-        xp, padded = namespace(x), pad(x, axes, -inf)
-        y, winner = tap(padded, axes, (0,) * len(axes)), None  # (N, P, Q, C)
+        axes, xp = _axes(options, x), namespace(x)
         index = "int8" if prod(a.window for a in axes) < 128 else "int32"
-        for i, k in enumerate(offsets(axes)):
-            seen = tap(padded, axes, k)
-            keep = (y >= seen) | (y != y)  # a NaN stays the largest, as in jnp.max
-            winner = xp.zeros(y.shape, index) if winner is None else xp.where(keep, winner, i)
-            y = xp.where(keep, y, seen)
+
+        def fold(padded):
+            y, winner = tap(padded, axes, (0,) * len(axes)), None  # (N, P, Q, C)
+            for i, k in enumerate(offsets(axes)):
+                seen = tap(padded, axes, k)
+                keep = (y >= seen) | (y != y)  # a NaN stays the largest, as in jnp.max
+                winner = xp.zeros(y.shape, index) if winner is None else xp.where(keep, winner, i)
+                y = xp.where(keep, y, seen)
+            return y, winner
+
+        y, winner = stored(fold, pad(x, axes, -inf))
         return y, (x[:0], winner)
 
     def backward_first(residuals, dy):

@@ -69,22 +69,26 @@ def in_turn(run: Callable[..., Array], parts: Iterable[tuple[Array, ...]]) -> li
     """`[run(*part) for part in parts]`, one after the other, so that they use the same memory."""
     done = []
     for part in parts:
-        done.append(run(*(after(done[-1], a) if done else a for a in part)))
+        done.append(run(*(after(done[-1], *part) if done else part)))
     return done
 
 
-def after(first: Array, x: Array) -> Array:
-    """x, made only once an entry of `first` is there, which takes the matrix products behind it.
+def after(first: Array, *arrays: Array) -> tuple[Array, ...]:
+    """The arrays, made only once an entry of `first` is there, which takes the matrix products behind it.
 
     XLA on a CPU makes at once whatever it can, and then needs the memory for all of it. What holds it back is a choice that
     always falls on x, as a compiler cannot know.
     """
-    xp = namespace(first, x)
-    if xp is np or x.size < FEW or not on_cpu(x):
-        return x
-    at = x.reshape(-1)[0]
-    some = first.reshape(-1)[(at != at).astype("int32")]
-    return xp.where((some == some) | (some != some), x, 0)
+    xp = namespace(first, *arrays)
+    if xp is np or sum(a.size for a in (first, *arrays)) < FEW or not on_cpu(first):
+        return arrays
+
+    def later(x: Array) -> Array:
+        at = x.reshape(-1)[0]
+        some = first.reshape(-1)[(at != at).astype("int32")]
+        return xp.where((some == some) | (some != some), x, 0)
+
+    return tuple(map(later, arrays))
 
 
 def from_passes(name: str, forward: Pass, weight_gradient: Pass, supports: Supports = lambda geometry: True) -> ConvAlgorithm:
@@ -97,7 +101,8 @@ def from_passes(name: str, forward: Pass, weight_gradient: Pass, supports: Suppo
     def backward(residuals: tuple[Array, Array], dy: Array, geometry: Geometry) -> tuple[Array, Array]:
         x, w = residuals
         dw = weight_gradient(x, dy, geometry)
-        later = after(dw, dy) if prod(a.window for a in geometry.axes) > 1 else dy
+        taps = prod(a.window for a in geometry.axes)
+        (later,) = after(dw, dy) if taps > 1 and taps * x.shape[-1] > dy.shape[-1] else (dy,)
         return input_gradient(forward, w, later, geometry), dw
 
     return ConvAlgorithm(name, lambda x, w, geometry: (forward(x, w, geometry), (x, w)), backward, supports)

@@ -11,6 +11,8 @@ The rule, measured on a CPU (`python -m experiments loops` for one layer by ever
    The weight gradient of many channels goes tap by tap, as their columns would need KH * KW times the input's memory.
 """
 
+from math import prod
+
 from funcnn.arrays import Array, on_cpu
 from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.geometry import Geometry
@@ -47,7 +49,8 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
         return winograd(m, x, w, geometry)
     if kn2row_supports(geometry) and o < c:
         return kn2row(x, w, geometry)
-    return (shifted if c == 1 else im2col)(x, w, geometry)
+    few = prod(axis.window for axis in geometry.axes) < 16
+    return (shifted if c == 1 and few else im2col)(x, w, geometry)
 
 
 def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:

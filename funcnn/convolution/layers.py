@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jax.nn.initializers import Initializer, he_normal, zeros
 from jax.random import fold_in
 
-from funcnn.arrays import check_array, check_in_shape, check_option, check_params
+from funcnn.arrays import check_array, check_in_shape, check_option, check_params, sum_rows
 from funcnn.convolution.algorithm import ConvAlgorithm
 from funcnn.convolution.auto import auto
 from funcnn.convolution.geometry import Padding, window
@@ -81,6 +81,6 @@ def conv(
         geometry = geometry_of(residuals[0])
         check_array("conv", "dy", dy, (len(residuals[0]), *(a.out for a in geometry.axes), features))
         dx, dw = algorithm.backward(residuals, dy, geometry)
-        return {"w": dw} | ({"b": dy.sum(tuple(range(dy.ndim - 1)))} if bias else {}), dx
+        return {"w": dw} | ({"b": sum_rows(dy)} if bias else {}), dx
 
     return stateless("conv", forward, backward, init)

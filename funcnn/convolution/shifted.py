@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import add
 
-from funcnn.arrays import Array, namespace
+from funcnn.arrays import Array, namespace, stored, sum_rows
 from funcnn.convolution.algorithm import contract, contract_rows, from_passes, in_turn
 from funcnn.convolution.geometry import Geometry, offsets, pad, tap
 
@@ -13,14 +13,16 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     axes, groups = geometry.axes, geometry.groups
     padded, ones = pad(x, axes), (1,) * (x.ndim - 1)
 
-    def part(k):
-        seen = tap(padded, axes, k)  # (N, P, Q, C)
+    def product(seen, k):
         if w.shape[-2] > 1:
             return contract(seen[..., None, :], w[k][None], groups)  # (N, P, Q, O)
         blocks = seen[..., None] * w[k].reshape(*ones, groups, w.shape[-1] // groups)  # (N, P, Q, C, O / C)
         return blocks.reshape(*seen.shape[:-1], w.shape[-1])
 
-    return reduce(add, map(part, offsets(axes)))
+    def run(padded):
+        return reduce(add, (product(tap(padded, axes, k), k) for k in offsets(axes)))
+
+    return run(padded) if w.shape[-2] > 1 else stored(run, padded)
 
 
 def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
@@ -31,9 +33,8 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     def part(seen):
         if groups < x.shape[-1] or groups == 1:
             return contract_rows(seen[..., None, :], dy, groups)  # (1, C / G, O)
-        products = (seen[..., None] * dy.reshape(*seen.shape, dy.shape[-1] // groups)).reshape(-1, dy.shape[-1])  # (N * P * Q, O)
-        ones = xp.ones((1, len(products)), products.dtype)
-        return (ones @ products)[None]  # a sum over rows, which XLA on a CPU does best as a product
+        products = seen[..., None] * dy.reshape(*seen.shape, dy.shape[-1] // groups)  # (N, P, Q, C, O / C)
+        return sum_rows(products.reshape(dy.shape))[None, None]
 
     dw = xp.concatenate(in_turn(part, ((tap(padded, axes, k),) for k in offsets(axes))))  # (KH * KW, C / G, O)
     return dw.reshape(*(a.window for a in axes), *dw.shape[1:])

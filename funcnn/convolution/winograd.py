@@ -76,8 +76,8 @@ def forward(m: int, x: Array, w: Array, geometry: Geometry) -> Array:
     """y = A^T [(G w G^T) * (B^T d B)] A: (N, P, Q, O)."""
     axes, o, xp = geometry.axes, w.shape[-1], namespace(x, w)
     (bt, g, a), (tp, tq) = matrices(m, axes[0].window), _tiles(m, axes)
-    at, g = tuple(zip(*a, strict=True)), xp.asarray(np.asarray(g), w.dtype)
-    u = xp.einsum("ai,bj,ijco->abco", g, g, w)  # (t, t, C, O)
+    at, gg = tuple(zip(*a, strict=True)), xp.asarray(np.kron(g, g), w.dtype)  # (t t, r r)
+    u = (gg @ w.reshape(gg.shape[1], -1)).reshape(len(bt), len(bt), *w.shape[2:])  # (t, t, C, O)
 
     def run(x: Array) -> Array:
         rows, n = _rows(m, x, axes), len(x)
@@ -97,7 +97,7 @@ def weight_gradient(m: int, x: Array, dy: Array, geometry: Geometry) -> Array:
     """dw = G^T [(B^T d B) * (A dy A^T)] G, summed over tiles: (KH, KW, C, O)."""
     axes, xp = geometry.axes, namespace(x, dy)
     (bt, g, a), (tp, tq) = matrices(m, axes[0].window), _tiles(m, axes)
-    whole, g = xp.pad(dy, ((0, 0), (0, tp * m - axes[0].out), (0, tq * m - axes[1].out), (0, 0))), xp.asarray(np.asarray(g), dy.dtype)
+    whole, gg = xp.pad(dy, ((0, 0), (0, tp * m - axes[0].out), (0, tq * m - axes[1].out), (0, 0))), xp.asarray(np.kron(g, g), dy.dtype)
     seen, given = _rows(m, x, axes), [whole[:, i::m] for i in range(m)]
 
     def row_of_products(seen: Array, given: Array) -> Array:
@@ -105,7 +105,8 @@ def weight_gradient(m: int, x: Array, dy: Array, geometry: Geometry) -> Array:
         return v.swapaxes(1, 2) @ z  # (t, C, O)
 
     rows = ((_combine(b, seen), _combine(c, given)) for b, c in zip(bt, a, strict=True))
-    return xp.einsum("ai,bj,abco->ijco", g, g, xp.stack(in_turn(row_of_products, rows)))
+    du = xp.stack(in_turn(row_of_products, rows))  # (t, t, C, O)
+    return (gg.T @ du.reshape(len(gg), -1)).reshape(*(axis.window for axis in axes), *du.shape[2:])
 
 
 def _supports(windows: tuple[int, ...], geometry: Geometry) -> bool:
