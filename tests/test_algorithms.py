@@ -8,7 +8,7 @@ import pytest
 import funcnn as fn
 from funcnn import convolution
 from funcnn.convolution import algorithm
-from funcnn.convolution.auto import tile_that_pays
+from funcnn.convolution.auto import frequencies_pay, tile_that_pays
 from funcnn.convolution.geometry import window
 from funcnn.convolution.winograd import weight_gradient
 
@@ -18,6 +18,8 @@ FAST = {
     (convolution.winograd4, 3): 2e-5,
     (convolution.kn2row, 3): 2e-6,
     (convolution.im2col, 3): 2e-6,
+    (convolution.fft, 3): 2e-6,
+    (convolution.fft, 5): 2e-6,
     (convolution.shifted, 3): 2e-6,
 }
 """Algorithms for windows of a size, and the largest error in float32, relative to the largest entry."""
@@ -69,12 +71,12 @@ def test_after_is_x_whatever_comes_first_and_needs_it_compiled(monkeypatch):
     monkeypatch.setattr(algorithm, "FEW", 1)
     x = jnp.asarray([[np.nan, -np.inf], [0.0, 2.0]])
     for first in (jnp.asarray([0.0, np.nan]), jnp.asarray([np.inf]), jnp.ones((2, 3))):
-        np.testing.assert_array_equal(jax.jit(algorithm.after)(first, x), x)
-    assert algorithm.after(np.ones(3), given := np.ones(2)) is given
+        np.testing.assert_array_equal(jax.jit(algorithm.after)(first, x)[0], x)
+    assert algorithm.after(np.ones(3), given := np.ones(2))[0] is given
 
     def both(a, b):
         first = a @ a
-        return first, algorithm.after(first, b) @ b
+        return first, algorithm.after(first, b)[0] @ b
 
     def program(f):
         return jax.jit(f).lower(jnp.ones((8, 8)), jnp.ones((8, 8))).compile().as_text()
@@ -96,7 +98,7 @@ def test_weight_gradients_in_turn_need_less_memory(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "which", [convolution.im2col, convolution.kn2row, convolution.winograd2, convolution.winograd4], ids=lambda a: a.name
+    "which", [convolution.fft, convolution.im2col, convolution.kn2row, convolution.winograd2, convolution.winograd4], ids=lambda a: a.name
 )
 def test_blocks_of_images_change_nothing(which, monkeypatch):
     x, w, _, geometry = problem(7, 6, 5, 3, 4)
@@ -109,7 +111,8 @@ def test_blocks_of_images_change_nothing(which, monkeypatch):
 @pytest.mark.parametrize(
     ("which", "options"),
     [(convolution.winograd4, {"stride": 2}), (convolution.winograd2, {"dilation": 2}), (convolution.winograd4, {"groups": 2}),
-     (convolution.kn2row, {"stride": 2}), (convolution.kn2row, {"groups": 2})],
+     (convolution.kn2row, {"stride": 2}), (convolution.kn2row, {"groups": 2}), (convolution.fft, {"stride": 2}),
+     (convolution.fft, {"dilation": 2}), (convolution.fft, {"groups": 2})],
 )  # fmt: skip
 def test_what_an_algorithm_does_not_support_is_refused(which, options):
     layer = fn.conv(4, (3, 3), algorithm=which, **options)
@@ -126,13 +129,37 @@ def test_what_an_algorithm_does_not_support_is_refused(which, options):
 )  # fmt: skip
 def test_auto_is_winograd_in_float32_with_enough_channels(shape, dtype, tile):
     *arrays, geometry = problem(*shape)
+    with jax.enable_x64(True):
+        given = [jnp.asarray(a, dtype) for a in arrays]
+        assert tile_that_pays(given[0], *shape[3:5], geometry) == tile
+        assert tile_that_pays(np.asarray(given[0]), *shape[3:5], geometry) == 0, "NumPy is faster without"
+        got = passes(convolution.auto, *given, geometry)
+        if tile:
+            chosen = {2: convolution.winograd2, 4: convolution.winograd4}[tile]
+            for a, b in zip(got, passes(chosen, *given, geometry), strict=True):
+                np.testing.assert_array_equal(a, b)
+        elif dtype == "float64":
+            for a, b in zip(got, passes(convolution.direct, *given, geometry), strict=True):
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-13 * np.abs(b).max())
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "pays"),
+    [((2, 15, 16, 8, 8, 7), "float32", True), ((2, 15, 16, 8, 8, 7), "float64", True), ((2, 15, 16, 8, 8, 7), "bfloat16", False),
+     ((2, 15, 16, 1, 8, 7), "float32", False), ((2, 15, 16, 8, 8, 3), "float32", False)],
+)  # fmt: skip
+def test_auto_is_the_fourier_transform_with_large_windows(shape, dtype, pays):
+    *arrays, geometry = problem(*shape)
     given = [a.astype(jnp.dtype(dtype)) for a in arrays]
-    assert tile_that_pays(given[0], *shape[3:5], geometry) == tile
-    got = passes(convolution.auto, *given, geometry)
-    if tile:
-        chosen = {2: convolution.winograd2, 4: convolution.winograd4}[tile]
-        for a, b in zip(got, passes(chosen, *given, geometry), strict=True):
+    assert frequencies_pay(given[0], *shape[3:5], geometry) == pays
+    assert not frequencies_pay(given[0], *shape[3:5], window("conv", (7, 7), 1, 0).over((7, 7))), "one product is all there is"
+    if pays:
+        for a, b in zip(passes(convolution.auto, *given, geometry), passes(convolution.fft, *given, geometry), strict=True):
             np.testing.assert_array_equal(a, b)
-    elif dtype == "float64":
-        for a, b in zip(got, passes(convolution.direct, *given, geometry), strict=True):
-            np.testing.assert_allclose(a, b, rtol=0, atol=1e-13 * np.abs(b).max())
+
+
+def test_fourier_transforms_keep_the_dtype():
+    *arrays, geometry = problem(2, 6, 7, 3, 4)
+    for dtype in ("float16", "bfloat16"):
+        for a in passes(convolution.fft, *(jnp.asarray(a, dtype) for a in arrays), geometry):
+            assert a.dtype == dtype

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import funcnn as fn
-from funcnn import training
+from funcnn import arrays, training
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).standard_normal((64, 5, 4, 3))
@@ -96,3 +97,25 @@ def test_the_gradient_has_the_dtype_of_the_params_in_training():
         with jax.numpy_dtype_promotion("standard"):
             after, _ = epoch(half, np.ones((8, 4), "float32"), np.arange(8) % 3)
         assert {leaf.dtype.name for leaf in jax.tree.leaves(after.params)} == {"bfloat16"}
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 3), (3, 2, 4, 5), (2, 3), (0, 4, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "float16"])
+def test_large_sums_over_rows_are_sums(shape, dtype, monkeypatch):
+    monkeypatch.setattr(arrays, "LARGE", 0)
+    a = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    for got in (arrays.sum_rows(a), arrays.sum_rows(jnp.asarray(a))):
+        assert got.dtype == dtype
+        np.testing.assert_allclose(
+            got, a.sum(tuple(range(a.ndim - 1))), rtol=5e-3 if dtype == "float16" else 1e-5, atol=5e-3 if dtype == "float16" else 1e-6
+        )
+
+
+def test_a_pool_does_not_convolve_anew_for_each_of_its_taps():
+    """As compiled: no loop both multiplies, as the convolution does, and compares, as the pool does."""
+    net = fn.serial(fn.conv(8, (3, 3)), fn.relu, fn.max_pool((2, 2)), fn.conv(2, (3, 3)))
+    params, state = net.init(jax.random.key(0), (12, 12, 1))
+    program = jax.jit(lambda params, x: net.apply(params, state, x)[0]).lower(params, jnp.zeros((4, 12, 12, 1))).compile()
+    loops = program.as_text().split("\n}\n")
+    assert any(" multiply(" in loop for loop in loops) and any(" compare(" in loop for loop in loops)
+    assert not any(" multiply(" in loop and " compare(" in loop for loop in loops)

@@ -11,7 +11,7 @@ import funcnn as fn
 
 ALGORITHMS = {  # and which of the geometries it is for, where not all
     fn.convolution.direct: (), fn.convolution.shifted: (), fn.convolution.im2col: (),
-    fn.convolution.kn2row: ("same", "no bias", "dilated"),
+    fn.convolution.fft: ("same", "no bias", "uneven pairs"), fn.convolution.kn2row: ("same", "no bias", "dilated"),
     fn.convolution.winograd2: ("same", "uneven pairs"), fn.convolution.winograd4: ("same", "uneven pairs"),
 }  # fmt: skip
 QUICKLY = {"xla_backend_optimization_level": 0}  # compiles in half the time what need not be fast

@@ -20,7 +20,7 @@ def _right() -> dict[str, tuple[Layer, tuple[int, ...]]]:
     for algorithm in (fn.convolution.direct, fn.convolution.shifted, fn.convolution.im2col, fn.convolution.auto):
         for name, (channels, options) in GEOMETRIES.items():
             made[f"conv {algorithm.name}: {name}"] = fn.conv(4, (3, 3), algorithm=algorithm, **options), (5, 6, channels)
-    for algorithm in (fn.convolution.kn2row, fn.convolution.winograd2, fn.convolution.winograd4):
+    for algorithm in (fn.convolution.fft, fn.convolution.kn2row, fn.convolution.winograd2, fn.convolution.winograd4):
         for name in ("same", "uneven"):
             channels, options = GEOMETRIES[name]
             made[f"conv {algorithm.name}: {name}"] = fn.conv(4, (3, 3), algorithm=algorithm, **options), (5, 6, channels)

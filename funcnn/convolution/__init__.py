@@ -4,6 +4,7 @@ from funcnn.convolution.algorithm import ConvAlgorithm as ConvAlgorithm
 from funcnn.convolution.algorithm import input_gradient as input_gradient
 from funcnn.convolution.auto import auto as auto
 from funcnn.convolution.direct import direct as direct
+from funcnn.convolution.fft import fft as fft
 from funcnn.convolution.geometry import Axis as Axis
 from funcnn.convolution.geometry import Geometry as Geometry
 from funcnn.convolution.im2col import im2col as im2col

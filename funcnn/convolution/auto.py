@@ -2,19 +2,26 @@
 
 The rule, measured on a CPU (`python -m experiments loops` for one layer by every algorithm, `speed` for whole steps):
 
-1. One channel in a group: shifted slices, which fuse into one loop.
+1. One channel in a group and a small window: shifted slices, which fuse into one loop.
 2. 3x3 and 5x5 windows of stride 1 in float32 with enough channels: Winograd's F(4x4, 3x3) and F(2x2, 5x5), a quarter and a
    third of the multiplications. They transform C + O numbers for every C * O products, and pay from 24 to 24 channels, for 5x5
    from 16 to 16. Their rounding error is 10 times larger, up to 2e-5 (`winograd.py`). Not in bfloat16, which has no digits to
-   spare, nor in float64, which is for those who want all of them, nor on GPUs, whose matrix units they keep from working.
-3. Else one matrix product of the columns, or, where fewer channels come out than go in, products first and shifts after.
+   spare, nor in float64, which is for those who want all of them, nor on GPUs, whose matrix units they keep from working, nor
+   on NumPy, where each of their many small steps goes through memory.
+3. Large windows, from 7x7 for 8 to 8 channels, in float32 and float64: the Fourier transform.
+4. Else one matrix product of the columns, or, where fewer channels come out than go in, products first and shifts after.
    The weight gradient of many channels goes tap by tap, as their columns would need KH * KW times the input's memory.
 """
 
 from math import prod
 
-from funcnn.arrays import Array, on_cpu
+import numpy as np
+
+from funcnn.arrays import Array, namespace, on_cpu
 from funcnn.convolution.algorithm import from_passes
+from funcnn.convolution.fft import fft
+from funcnn.convolution.fft import forward as fft_forward
+from funcnn.convolution.fft import weight_gradient as fft_gradient
 from funcnn.convolution.geometry import Geometry
 from funcnn.convolution.im2col import forward as im2col
 from funcnn.convolution.im2col import weight_gradient as im2col_gradient
@@ -26,19 +33,37 @@ from funcnn.convolution.winograd import forward as winograd
 from funcnn.convolution.winograd import weight_gradient as winograd_gradient
 from funcnn.convolution.winograd import winograd2, winograd4
 
+SMALL = 16
+"""Taps from which a sum of slices is too much for one loop."""
 PAYS = {3: 12, 5: 8}
 """Products C O for every number C + O that is transformed, from which Winograd's way is faster, by the size of the window. For 3x3
 it is so from about 8 on, but not by enough to give a digit away."""
+FREQUENCIES_PAY = 80
+"""Multiplications of a plain sum for every number that is transformed, from which the Fourier transform is faster."""
 MANY = 8
-"""Channels from which the weight gradient goes tap by tap."""
+"""Channels from which the weight gradient goes tap by tap, where the columns are large."""
+LARGE = 2**20
+"""Numbers in the columns from which that is so."""
 
 
 def tile_that_pays(a: Array, c: int, o: int, geometry: Geometry) -> int:
     """The size of the tiles of outputs with which Winograd's way pays, 0 where it does not."""
     m = 4 if winograd4.supports(geometry) else 2 if winograd2.supports(geometry) else 0
-    if not m or a.dtype != "float32" or not on_cpu(a) or min(axis.out for axis in geometry.axes) < 4:
+    if not m or a.dtype != "float32" or namespace(a) is np or not on_cpu(a) or min(axis.out for axis in geometry.axes) < 4:
         return 0
     return m if c * o >= PAYS[geometry.axes[0].window] * (c + o) else 0
+
+
+def frequencies_pay(a: Array, c: int, o: int, geometry: Geometry) -> bool:
+    """Whether the Fourier transform is faster than any sum over taps."""
+    if not fft.supports(geometry) or a.dtype not in ("float32", "float64") or not on_cpu(a):
+        return False
+    plain = _taps(geometry) * prod(axis.out for axis in geometry.axes) * c * o
+    return plain >= FREQUENCIES_PAY * prod(axis.low + axis.size + axis.high for axis in geometry.axes) * (c + o)
+
+
+def _taps(geometry: Geometry) -> int:
+    return prod(axis.window for axis in geometry.axes)
 
 
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
@@ -47,10 +72,11 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     m = tile_that_pays(x, c, o, geometry)
     if m:
         return winograd(m, x, w, geometry)
+    if frequencies_pay(x, c, o, geometry):
+        return fft_forward(x, w, geometry)
     if kn2row_supports(geometry) and o < c:
         return kn2row(x, w, geometry)
-    few = prod(axis.window for axis in geometry.axes) < 16
-    return (shifted if c == 1 and few else im2col)(x, w, geometry)
+    return (shifted if c == 1 and _taps(geometry) < SMALL else im2col)(x, w, geometry)
 
 
 def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
@@ -59,8 +85,10 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     m = tile_that_pays(x, c, o, geometry)
     if m:
         return winograd_gradient(m, x, dy, geometry)
-    depthwise = geometry.groups == c > 1
-    return (shifted_gradient if depthwise or c >= MANY else im2col_gradient)(x, dy, geometry)
+    if frequencies_pay(x, c, o, geometry):
+        return fft_gradient(x, dy, geometry)
+    large = c >= MANY and dy.size // o * _taps(geometry) * c >= LARGE
+    return (shifted_gradient if geometry.groups == c > 1 or large else im2col_gradient)(x, dy, geometry)
 
 
 auto = from_passes("auto", forward, weight_gradient)
