@@ -25,8 +25,10 @@ TUTORIALS = {  # x (N, H, W, C) -> O features, windows, padding "SAME"
     "mnist1k: 20, 28, 28, 1 -> 16": ((20, 28, 28, 1), 16, 3),
     "lines28, second: 10, 14, 14, 8 -> 16": ((10, 14, 14, 8), 16, 3),
 }
-AROUND = {  # where `auto` changes to Winograd's way: C O / (C + O) is 4, 8, 12 and 16
-    f"16, 14, 14, {c} -> {c}, {size}x{size}": ((16, 14, 14, c), c, size) for size in (3, 5) for c in (8, 16, 24, 32)
+AROUND = {  # where `auto` changes to Winograd's way, C O / (C + O) being 4, 8, 12 and 16, and to the Fourier transform
+    f"16, 14, 14, {c} -> {c}, {size}x{size}": ((16, 14, 14, c), c, size)
+    for size, channels in ((3, (8, 16, 24, 32)), (5, (8, 16, 24, 32)), (7, (4, 8, 16)))
+    for c in channels
 }
 Shape = tuple[tuple[int, int, int, int], int, int]
 

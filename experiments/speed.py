@@ -57,11 +57,13 @@ def main(options: Config) -> None:
         tutorials.append(_tutorial(workload, options.smoke))
     slopes = {what: _slope(points) for what, points in curves.items()}
     rate = matmul_rate(100 if options.smoke else 25088)
-    _show(rows, tutorials, slopes, peaks)
+    _show(rows, tutorials, slopes, peaks, rate)
     run.picture("ratios", _bars(rows))
     run.picture("growth", _lines(curves, slopes))
-    results = {"rows": rows, "tutorials": tutorials, "growth": curves, "slopes": slopes, "peak_mib": peaks, "matmul_gflops": rate}
-    run.finish(results, f"{jax.devices()[0].device_kind}, {rate:.0f} GFLOP/s in float32 matrix products; results")
+    moved = bandwidth(2**10 if options.smoke else 2**20)
+    results = {"rows": rows, "tutorials": tutorials, "growth": curves, "slopes": slopes, "peak_mib": peaks}
+    results |= {"matmul_gflops": rate, "gigabytes_per_s": moved}
+    run.finish(results, f"{jax.devices()[0].device_kind}, {rate:.0f} GFLOP/s in float32 matrix products, {moved:.0f} GB/s; results")
 
 
 def _race(ask: Mapping[str, r.Ask], workload: w.Workload, options: Config) -> dict[str, r.Timing]:
@@ -93,7 +95,7 @@ def _row(workload: w.Workload, timings: Mapping[str, r.Timing]) -> dict[str, Any
         "ms": {name: 1e3 * t.median for name, t in timings.items()},
         "spread": {name: max(t.rounds) / min(t.rounds) for name, t in timings.items()},
         "first_s": {name: t.first for name, t in timings.items()},
-        "error": max(t.error for t in timings.values()),
+        "error": max(t.error for t in timings.values()), "operations": w.operations(workload),
         "to_torch": ours / torch, "to_lax": ours / lax, "per_call_to_lax": timings[r.MANUAL].median / lax,
     }  # fmt: skip
 
@@ -131,6 +133,13 @@ def matmul_rate(rows: int) -> float:
     return 2 * rows * 288 * 64 / seconds_of(lambda: product(a, b), 50) / 1e9
 
 
+def bandwidth(count: int) -> float:
+    """GB/s read and written by an element-wise operation on `count` float32 numbers: what bounds pools and batch norm."""
+    x = jax.device_put(np.ones(count, "float32"))
+    double = jax.jit(lambda x: x + x)
+    return 8 * count / seconds_of(lambda: double(x), 50) / 1e9
+
+
 def _slope(points: Sequence[tuple[float, float]]) -> float:
     """The power with which the second grows with the first."""
     sizes, seconds = np.log(np.asarray(points)).T
@@ -142,12 +151,13 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.exp(np.mean(np.log(values))))
 
 
-def _show(rows: Rows, tutorials: Rows, slopes: Mapping[str, float], peaks: Mapping[str, float]) -> None:
+def _show(rows: Rows, tutorials: Rows, slopes: Mapping[str, float], peaks: Mapping[str, float], rate: float) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row["ms"]))
 
     def cells(row: dict[str, Any]) -> list[str]:
         times = (f"{row['ms'][name]:.3g}" if name in row["ms"] else "" for name in names)
-        return [row["name"], *times, f"{row['to_torch']:.2f}", f"{row['to_lax']:.2f}", f"{max(row['spread'].values()):.1f}"]
+        plain = f"{row['operations'] / rate / 1e6:.3g}" if row["operations"] else ""
+        return [row["name"], *times, f"{row['to_torch']:.2f}", f"{row['to_lax']:.2f}", f"{max(row['spread'].values()):.1f}", plain]
 
     for group in dict.fromkeys(row["group"] for row in rows):
         some = [row for row in rows if row["group"] == group]
@@ -156,9 +166,10 @@ def _show(rows: Rows, tutorials: Rows, slopes: Mapping[str, float], peaks: Mappi
             *("" for _ in names),
             *(f"{_mean([s[k] for s in some]):.2f}" for k in ("to_torch", "to_lax")),
             "",
+            "",
         ]
-        table(f"{group}: medians in ms; funcnn's best over PyTorch's and lax's; slowest over fastest round",
-              ("work", *names, "/ torch", "/ lax", "spread"), [*map(cells, some), means])  # fmt: skip
+        table(f"{group}: medians in ms; funcnn's best over PyTorch's and lax's; slowest over fastest round; plain sum as matrix products",
+              ("work", *names, "/ torch", "/ lax", "spread", "plain"), [*map(cells, some), means])  # fmt: skip
     steps_only = [row for row in rows if row["group"] == "steps"]
     firsts = ([row["name"], *(f"{row['first_s'][name]:.1f}" for name in names)] for row in steps_only)
     table("The first call of a step, which compiles, in s", ("work", *names), firsts)

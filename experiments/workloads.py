@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -41,6 +42,17 @@ class Workload(NamedTuple):
 def conv(features: int, kernel: int = 3, stride: int = 1, padding: int | None = None, groups: int = 1) -> Spec:
     """Padded by kernel // 2 on all sides unless said."""
     return ("conv", features, kernel, stride, kernel // 2 if padding is None else padding, groups)
+
+
+def operations(workload: Workload) -> float:
+    """Of a convolution's plain sum, forward and both gradients: 2 N P Q O KH KW C / G each; 0 for anything else."""
+    spec = workload.layers[0]
+    if workload.kind != "layer" or spec[0] != "conv":
+        return 0.0
+    _, features, kernel, stride, padding, groups = spec
+    h, w, c = workload.in_shape
+    outputs = prod((size + 2 * padding - kernel) // stride + 1 for size in (h, w)) * features
+    return 6.0 * workload.batch * outputs * kernel**2 * c / groups
 
 
 def layer(group: str, n: int, h: int, w: int, c: int, spec: Spec) -> Workload:

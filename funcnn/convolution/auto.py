@@ -39,7 +39,9 @@ PAYS = {3: 12, 5: 8}
 """Products C O for every number C + O that is transformed, from which Winograd's way is faster, by the size of the window. For 3x3
 it is so from about 8 on, but not by enough to give a digit away."""
 FREQUENCIES_PAY = 80
-"""Multiplications of a plain sum for every number that is transformed, from which the Fourier transform is faster."""
+"""Multiplications of a plain sum for every number that is transformed, from which the Fourier transform is faster, with WIDE windows."""
+WIDE = 25
+"""Taps from which that is so: its own products at every frequency cost as much as those of some ten taps."""
 MANY = 8
 """Channels from which the weight gradient goes tap by tap, where the columns are large."""
 LARGE = 2**20
@@ -56,7 +58,7 @@ def tile_that_pays(a: Array, c: int, o: int, geometry: Geometry) -> int:
 
 def frequencies_pay(a: Array, c: int, o: int, geometry: Geometry) -> bool:
     """Whether the Fourier transform is faster than any sum over taps."""
-    if not fft.supports(geometry) or a.dtype not in ("float32", "float64") or not on_cpu(a):
+    if not fft.supports(geometry) or _taps(geometry) < WIDE or a.dtype not in ("float32", "float64") or not on_cpu(a):
         return False
     plain = _taps(geometry) * prod(axis.out for axis in geometry.axes) * c * o
     return plain >= FREQUENCIES_PAY * prod(axis.low + axis.size + axis.high for axis in geometry.axes) * (c + o)
