@@ -20,6 +20,8 @@ PyTree: TypeAlias = Any
 
 LARGE = 2**19
 """Numbers from which a sum is worth sharing out."""
+HALVES = ("float16", "bfloat16")
+"""Floating-point numbers of 16 bits."""
 
 
 def namespace(*arrays: Array) -> Any:
@@ -36,10 +38,15 @@ def sum_rows(a: Array) -> Array:
     """The sum over all axes but the last: (C,). Where `a` is large, on a CPU, it is a product with ones, which XLA shares out
     among the cores: a sum into which it has fused other work it makes on one.
     """
-    if a.size < LARGE or a.ndim < 3 or a.dtype in ("float16", "bfloat16") or not on_cpu(a):
+    if a.size < LARGE or a.ndim < 3 or a.dtype in HALVES or not on_cpu(a):
         return a.sum(tuple(range(a.ndim - 1)))
     xp, rows = namespace(a), prod(a.shape[1:-1])
     return (xp.ones((len(a), 1, rows), a.dtype) @ a.reshape(len(a), rows, a.shape[-1])).sum((0, 1))
+
+
+def mean_rows(a: Array) -> Array:
+    """The mean over all axes but the last: (C,). Of 16-bit numbers, whose sum may be larger than they can be, not by their sum."""
+    return a.mean(tuple(range(a.ndim - 1))) if a.dtype in HALVES else sum_rows(a) / (a.size // a.shape[-1])
 
 
 def stored(run: Callable[[Array], PyTree], x: Array) -> PyTree:

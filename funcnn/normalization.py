@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from funcnn.arrays import Array, check_array, check_in_shape, check_number, check_params, namespace, sum_rows
+from funcnn.arrays import Array, check_array, check_in_shape, check_number, check_params, mean_rows, namespace, sum_rows
 from funcnn.layer import Layer
 
 
@@ -62,8 +62,8 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
         if train:
             if m < 2:
                 raise ValueError(f"batch_norm: expected more than one value per channel in training, got x of shape {x.shape}")
-            mean = sum_rows(x) / m  # (C,)
-            var = sum_rows(_square(x - per_channel(mean, x))) / m
+            mean = mean_rows(x)  # (C,)
+            var = mean_rows(_square(x - per_channel(mean, x)))
             running = {"mean": mean, "var": var * (m / (m - 1))}
             state = {name: momentum * state[name] + (1 - momentum) * running[name] for name in ("mean", "var")}
         inv_std = 1 / namespace(var).sqrt(var + epsilon)

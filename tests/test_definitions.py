@@ -111,6 +111,13 @@ def test_large_sums_over_rows_are_sums(shape, dtype, monkeypatch):
         )
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_statistics_do_not_overflow_where_the_sum_would(dtype):
+    x = 3 + jax.random.normal(KEY, (64, 32, 32, 1), dtype)  # the sum is near 200,000
+    for a in (x, np.asarray(x)):
+        np.testing.assert_allclose(np.asarray(arrays.mean_rows(a), "float32"), [3], atol=0.05)
+
+
 def test_a_pool_does_not_convolve_anew_for_each_of_its_taps():
     """As compiled: no loop both multiplies, as the convolution does, and compares, as the pool does."""
     net = fn.serial(fn.conv(8, (3, 3)), fn.relu, fn.max_pool((2, 2)), fn.conv(2, (3, 3)))

@@ -13,7 +13,7 @@ from itertools import count
 
 import numpy as np
 
-from funcnn.arrays import Array, namespace
+from funcnn.arrays import HALVES, Array, namespace
 from funcnn.convolution.algorithm import from_passes, in_blocks
 from funcnn.convolution.geometry import Geometry, pad
 
@@ -60,7 +60,7 @@ def _conjugate(a: Array) -> Array:
 def _transform(a: Array, sizes: tuple[int, ...], real: bool) -> Array:
     """F a over the first axes, of real numbers half of the frequencies, with zeros added up to `sizes`."""
     fft, spatial = namespace(a).fft, tuple(range(len(sizes)))
-    wide = a.astype("float32") if a.dtype in ("float16", "bfloat16") else a
+    wide = a.astype("float32") if a.dtype in HALVES else a
     return (fft.rfftn if real else fft.fftn)(wide, sizes, spatial)
 
 
