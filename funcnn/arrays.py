@@ -46,7 +46,9 @@ def sum_rows(a: Array) -> Array:
 
 def mean_rows(a: Array) -> Array:
     """The mean over all axes but the last: (C,). Of 16-bit numbers, whose sum may be larger than they can be, not by their sum."""
-    return a.mean(tuple(range(a.ndim - 1))) if a.dtype in HALVES else sum_rows(a) / (a.size // a.shape[-1])
+    if a.dtype in HALVES:
+        return a.mean(tuple(range(a.ndim - 1)), dtype="float32").astype(a.dtype)
+    return sum_rows(a) / (a.size // a.shape[-1])
 
 
 def stored(run: Callable[[Array], PyTree], x: Array) -> PyTree:
