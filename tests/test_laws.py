@@ -96,7 +96,8 @@ N = 4
 KEY = jax.random.key(11)
 MORE = {  # what the same geometries show for another algorithm already
     *(f"conv shifted: {n}" for n in ("no bias", "stride, lower", "stride over window", "uneven pairs", "1x1", "one axis", "dilated")),
-    *(f"conv im2col: {n}" for n in ("no bias", "stride, lower", "1x1", "one axis")), "conv winograd2: same", "conv kn2row: no bias",
+    *(f"conv im2col: {n}" for n in ("no bias", "stride, lower", "1x1", "one axis")),
+    "conv fft: same", "conv fft: no bias", "conv winograd2: same", "conv kn2row: no bias",
 }  # fmt: skip
 assert set(CASES) >= MORE
 each_case = pytest.mark.parametrize("case", [pytest.param(c, id=n, marks=[pytest.mark.slow] * (n in MORE)) for n, c in CASES.items()])
