@@ -55,3 +55,9 @@ def test_the_peak_is_that_of_the_process_itself():
     with race.processes([race.LAX]) as ask:
         ask[race.LAX]("prepare", (WORK, race.initial(WORK)))
         assert 50 < ask[race.LAX]("peak") < held.nbytes / 2**20
+
+
+def test_operations_are_those_of_the_plain_sum():
+    strided = workloads.layer("other", 2, 7, 6, 4, workloads.conv(8, 3, stride=2, groups=2))
+    assert workloads.operations(strided) == 3 * 2 * (2 * 4 * 3 * 8) * (3 * 3 * 2)
+    assert workloads.operations(workloads.layer("pool", 2, 7, 6, 4, ("max_pool", 2, 2))) == 0

@@ -41,7 +41,7 @@ it is so from about 8 on, but not by enough to give a digit away."""
 FREQUENCIES_PAY = 80
 """Multiplications of a plain sum for every number that is transformed, from which the Fourier transform is faster, with WIDE windows."""
 WIDE = 25
-"""Taps from which that is so: its own products at every frequency cost as much as those of some ten taps."""
+"""Taps from which that is so: below, its own products at every frequency are too many."""
 MANY = 8
 """Channels from which the weight gradient goes tap by tap, where the columns are large."""
 LARGE = 2**20
