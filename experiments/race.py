@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 
@@ -41,15 +42,22 @@ def contenders() -> tuple[str, ...]:
 
 
 @contextmanager
-def processes(names: Sequence[str]) -> Generator[Mapping[str, Ask], None, None]:
-    """`ask[name](command, argument)` for a process of each contender; they wait without working while another one is asked."""
+def processes(names: Sequence[str], keep_memory: bool = True) -> Generator[Mapping[str, Ask], None, None]:
+    """`ask[name](command, argument)` for a process of each contender; they wait without working while another one is asked.
+
+    All of them alike keep freed memory, as `fn.keep_memory()` does, or do not.
+    """
+    from funcnn.memory import SETTINGS  # here, as it imports JAX, which stays out of PyTorch's process
+
+    settings = {f"MALLOC_{name}_": str(value) for name, (_, value) in SETTINGS.items()} if keep_memory else {}
     context, started, ask = multiprocessing.get_context("spawn"), [], {}
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU's memory
     try:
         for name in names:
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(name, theirs), daemon=True)
-            process.start()
+            with patch.dict(os.environ, settings):
+                process.start()
             started.append((process, ours))
 
             def one(command: str, argument: Any = None, ours: Connection = ours, name: str = name) -> Any:

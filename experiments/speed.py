@@ -33,6 +33,8 @@ class Config(Options):
     """How long a turn is."""
     random: int = 6
     """How many layers beside the tables' are drawn at random."""
+    keep_memory: bool = True
+    """Whether everyone keeps freed memory, as `fn.keep_memory()` does."""
 
 
 def main(options: Config) -> None:
@@ -40,7 +42,7 @@ def main(options: Config) -> None:
     rows, tutorials, curves, peaks = [], [], {}, {}
     work = list(_workloads(options))
     growth = _growth(options.smoke)
-    with progress("in turns", len(work) + sum(map(len, growth.values()))) as advance, r.processes(names) as ask:
+    with progress("in turns", len(work) + sum(map(len, growth.values()))) as advance, r.processes(names, options.keep_memory) as ask:
         for workload in work:
             rows.append(_row(workload, _race(ask, workload, options)))
             run.log(rows[-1])
@@ -49,7 +51,7 @@ def main(options: Config) -> None:
             curves[what] = [(size, _race({r.EPOCH: ask[r.EPOCH]}, workload, options)[r.EPOCH].median) for size, workload in series]
             advance()
     for name in names[:1] if options.smoke else names:
-        with r.processes([name]) as ask:
+        with r.processes([name], options.keep_memory) as ask:
             ask[name]("prepare", (_middle(options.smoke), r.initial(_middle(options.smoke))))
             ask[name]("time", _turn(options))
             peaks[name] = ask[name]("peak")

@@ -32,5 +32,6 @@ from funcnn.losses import accuracy as accuracy
 from funcnn.losses import mean_squared_error as mean_squared_error
 from funcnn.losses import softmax_cross_entropy as softmax_cross_entropy
 
-# Arrays
+# Arrays and memory
 from funcnn.arrays import to_numpy as to_numpy
+from funcnn.memory import keep_memory as keep_memory

@@ -17,7 +17,8 @@ def _columns(x: Array, axes: tuple[Axis, ...]) -> Array:
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     """y = columns . w, with the kernel as a (KH * KW * C, O) matrix: (N, P, Q, O)."""
     kernel = w.reshape(-1, *w.shape[-2:])  # (KH * KW, C / G, O)
-    each = prod(a.out for a in geometry.axes) * (len(kernel) * x.shape[-1] + w.shape[-1])
+    columns = len(kernel) * x.shape[-1] + w.shape[-1] if len(kernel) > 1 else 0  # a 1x1 window's are x itself
+    each = prod(a.out for a in geometry.axes) * columns
     return in_blocks(lambda x: contract(_columns(x, geometry.axes), kernel, geometry.groups), x, each)
 
 
