@@ -20,4 +20,4 @@ def keep_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all([mallopt(name, value) == 1 for name, value in SETTINGS.values()])
+    return all(mallopt(name, value) == 1 for name, value in SETTINGS.values())
