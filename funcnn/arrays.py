@@ -4,7 +4,9 @@ Checks look at types, shapes and dtypes only, so they also run while JAX traces,
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from math import prod
+from operator import add
 from typing import Any, TypeAlias
 
 import jax
@@ -18,8 +20,10 @@ PyTree: TypeAlias = Any
 """Nested tuples and dicts of arrays."""
 
 
-LARGE = 2**19
-"""Numbers from which a sum is worth sharing out."""
+LARGE, PAYS = 2**19, 2**16
+"""Numbers from which a sum is worth sharing out, and from which one is of what is cheap."""
+PARTS = 8
+"""Into which it is shared: twice as many are too much for one loop, half as many slower."""
 HALVES = ("float16", "bfloat16")
 """Floating-point numbers of 16 bits."""
 
@@ -34,21 +38,27 @@ def on_cpu(a: Array) -> bool:
     return isinstance(a, np.ndarray) or jax.default_backend() == "cpu"
 
 
-def sum_rows(a: Array) -> Array:
-    """The sum over all axes but the last: (C,). Where `a` is large, on a CPU, it is a product with ones, which XLA shares out
-    among the cores: a sum into which it has fused other work it makes on one.
+def sum_rows(a: Array, cheap: bool = False) -> Array:
+    """The sum over all axes but the last: (C,). XLA on a CPU makes a sum into which it has fused other work number by number, on
+    one core. A large sum is therefore a product with ones, before which it stores `a`; or, of what is `cheap` to make from stored
+    arrays, of eight parts of the examples that are added up first, in one loop, on vectors, by all cores.
     """
-    if a.size < LARGE or a.ndim < 3 or a.dtype in HALVES or not on_cpu(a):
-        return a.sum(tuple(range(a.ndim - 1)))
-    xp, rows = namespace(a), prod(a.shape[1:-1])
+    axes, xp, parts = tuple(range(a.ndim - 1)), namespace(a), min(len(a), PARTS)
+    if a.size < (PAYS if cheap else LARGE) or a.ndim < 3 or a.dtype in HALVES or xp is np or not on_cpu(a):
+        return a.sum(axes)
+    if cheap:
+        part = len(a) // parts
+        added = reduce(add, (a[i * part : (i + 1) * part] for i in range(parts)))  # (N / 8, ..., C)
+        return added.sum(axes) + a[part * parts :].sum(axes)
+    rows = prod(a.shape[1:-1])
     return (xp.ones((len(a), 1, rows), a.dtype) @ a.reshape(len(a), rows, a.shape[-1])).sum((0, 1))
 
 
-def mean_rows(a: Array) -> Array:
+def mean_rows(a: Array, cheap: bool = False) -> Array:
     """The mean over all axes but the last: (C,). Of 16-bit numbers, whose sum may be larger than they can be, not by their sum."""
     if a.dtype in HALVES:
         return a.mean(tuple(range(a.ndim - 1)), dtype="float32").astype(a.dtype)
-    return sum_rows(a) / (a.size // a.shape[-1])
+    return sum_rows(a, cheap) / (a.size // a.shape[-1])
 
 
 def stored(run: Callable[[Array], PyTree], x: Array) -> PyTree:

@@ -63,7 +63,7 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
             if m < 2:
                 raise ValueError(f"batch_norm: expected more than one value per channel in training, got x of shape {x.shape}")
             mean = mean_rows(x)  # (C,)
-            var = mean_rows(_square(x - per_channel(mean, x)))
+            var = mean_rows(_square(x - per_channel(mean, x)), cheap=True)
             running = {"mean": mean, "var": var * (m / (m - 1))}
             state = {name: momentum * state[name] + (1 - momentum) * running[name] for name in ("mean", "var")}
         inv_std = 1 / namespace(var).sqrt(var + epsilon)
@@ -77,7 +77,7 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
         x, mean, inv_std, scale = residuals
         check_array("batch_norm", "dy", dy, x.shape)
         x_hat = (x - per_channel(mean, x)) * per_channel(inv_std, x)
-        dshift, dscale = sum_rows(dy), sum_rows(dy * x_hat)  # (C,)
+        dshift, dscale = sum_rows(dy), sum_rows(dy * x_hat, cheap=True)  # (C,)
         if isinstance(residuals, BatchNormTrain):
             m = x.size // x.shape[-1]
             dy = dy - per_channel(dshift / m, x) - x_hat * per_channel(dscale / m, x)

@@ -34,7 +34,7 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
         if groups < x.shape[-1] or groups == 1:
             return contract_rows(seen[..., None, :], dy, groups)  # (1, C / G, O)
         products = seen[..., None] * dy.reshape(*seen.shape, dy.shape[-1] // groups)  # (N, P, Q, C, O / C)
-        return sum_rows(products.reshape(dy.shape))[None, None]
+        return sum_rows(products.reshape(dy.shape), cheap=True)[None, None]
 
     dw = xp.concatenate(in_turn(part, ((tap(padded, axes, k),) for k in offsets(axes))))  # (KH * KW, C / G, O)
     return dw.reshape(*(a.window for a in axes), *dw.shape[1:])
