@@ -1,20 +1,20 @@
 """Activation functions: element-wise, without parameters."""
 
-from funcnn.arrays import check_array, namespace
+from funcnn.arrays import check_array, masked
 from funcnn.layer import stateless
 
 
 def _relu_forward(params, x):
     """y = x where x > 0, else 0; written so that a NaN passes through and `jax.grad` is 0 at 0."""
     check_array("relu", "x", x, ("N", "..."))
-    y = namespace(x).where(x <= 0, 0, x)  # like x
+    y = masked(~(x <= 0), x)  # like x
     return y, y
 
 
 def _relu_backward(y, dy):
     """dx = dy where y > 0, else 0: the gradient at 0 is 0."""
     check_array("relu", "dy", dy, y.shape)
-    return (), namespace(y, dy).where(y <= 0, 0, dy)  # like dy
+    return (), masked(~(y <= 0), dy)  # like dy
 
 
 relu = stateless("relu", _relu_forward, _relu_backward)

@@ -39,18 +39,20 @@ def on_cpu(a: Array) -> bool:
 
 
 def sum_rows(a: Array, cheap: bool = False) -> Array:
-    """The sum over all axes but the last: (C,). XLA on a CPU makes a sum into which it has fused other work number by number, on
-    one core. A large sum is therefore a product with ones, before which it stores `a`; or, of what is `cheap` to make from stored
-    arrays, of eight parts of the examples that are added up first, in one loop, on vectors, by all cores.
+    """The sum over all axes but the last: (C,).
+
+    XLA on a CPU makes a sum into which it has fused other work number by number, on one core. A large sum is therefore a product
+    with ones, before which it stores `a`; or, of what is `cheap` to make from stored arrays, of eight parts of the examples that
+    are added up first, in one loop, on vectors, by all cores. For NumPy too a product is many times faster than a sum.
     """
-    axes, xp, parts = tuple(range(a.ndim - 1)), namespace(a), min(len(a), PARTS)
-    if a.size < (PAYS if cheap else LARGE) or a.ndim < 3 or a.dtype in HALVES or xp is np or not on_cpu(a):
+    xp, rows, axes = namespace(a), prod(a.shape[1:-1]), tuple(range(a.ndim - 1))
+    if a.ndim < 3 or a.dtype in HALVES or not on_cpu(a) or (xp is not np and a.size < (PAYS if cheap else LARGE)):
         return a.sum(axes)
-    if cheap:
+    if cheap and xp is not np:
+        parts = min(len(a), PARTS)
         part = len(a) // parts
         added = reduce(add, (a[i * part : (i + 1) * part] for i in range(parts)))  # (N / 8, ..., C)
         return added.sum(axes) + a[part * parts :].sum(axes)
-    rows = prod(a.shape[1:-1])
     return (xp.ones((len(a), 1, rows), a.dtype) @ a.reshape(len(a), rows, a.shape[-1])).sum((0, 1))
 
 
@@ -59,6 +61,13 @@ def mean_rows(a: Array, cheap: bool = False) -> Array:
     if a.dtype in HALVES:
         return a.mean(tuple(range(a.ndim - 1)), dtype="float32").astype(a.dtype)
     return sum_rows(a, cheap) / (a.size // a.shape[-1])
+
+
+def masked(keep: Array, a: Array) -> Array:
+    """`a` where `keep`, else 0. NumPy's `where` takes a branch for every number, most of them unforeseen: 20 times a product's time."""
+    if namespace(keep, a) is np and np.isfinite(a).all():
+        return a * keep
+    return namespace(keep, a).where(keep, a, 0)
 
 
 def stored(run: Callable[[Array], PyTree], x: Array) -> PyTree:

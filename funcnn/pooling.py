@@ -6,7 +6,9 @@ from math import inf, prod
 from operator import add
 from typing import Literal
 
-from funcnn.arrays import Array, check_array, namespace, stored
+import numpy as np
+
+from funcnn.arrays import Array, check_array, masked, namespace, stored
 from funcnn.convolution.geometry import Axis, Padding, Window, offsets, overlap_add, pad, tap, window
 from funcnn.layer import Layer, stateless
 
@@ -48,8 +50,8 @@ def max_pool(
             for i, k in enumerate(offsets(axes)):
                 seen = tap(padded, axes, k)
                 keep = (y >= seen) | (y != y)  # a NaN stays the largest, as in jnp.max
-                winner = xp.zeros(y.shape, index) if winner is None else xp.where(keep, winner, i)
-                y = xp.where(keep, y, seen)
+                winner = xp.zeros(y.shape, index) if winner is None else xp.maximum(winner, (~keep).astype(index) * i)
+                y = xp.maximum(y, seen) if xp is np else xp.where(keep, y, seen)  # as in `masked`
             return y, winner
 
         y, winner = stored(fold, pad(x, axes, -inf))
@@ -61,7 +63,7 @@ def max_pool(
         axes = options.over(empty.shape[1:-1]).axes
         check_array("max_pool", "dy", dy, winner.shape)
         taps = {k: i for i, k in enumerate(offsets(axes))}
-        return (), overlap_add(lambda k: namespace(winner, dy).where(winner == taps[k], dy, 0), axes)
+        return (), overlap_add(lambda k: masked(winner == taps[k], dy), axes)
 
     def forward_split(params, x):
         """y = max over taps k of x[tap k], as one maximum, whose gradient JAX shares evenly."""
@@ -75,10 +77,10 @@ def max_pool(
         x, y = residuals
         axes = options.over(x.shape[1:-1]).axes
         check_array("max_pool", "dy", dy, y.shape)
-        xp, padded = namespace(x, dy), pad(x, axes, -inf)
+        padded = pad(x, axes, -inf)
         largest = {k: tap(padded, axes, k) == y for k in offsets(axes)}
         share = dy / reduce(add, (m.astype(dy.dtype) for m in largest.values()))  # (N, P, Q, C)
-        return (), overlap_add(lambda k: xp.where(largest[k], share, 0), axes)
+        return (), overlap_add(lambda k: masked(largest[k], share), axes)
 
     pair = (forward_first, backward_first) if ties == "first" else (forward_split, backward_split)
     return stateless("max_pool", *pair)

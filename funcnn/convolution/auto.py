@@ -78,7 +78,8 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
         return fft_forward(x, w, geometry)
     if kn2row_supports(geometry) and o < c:
         return kn2row(x, w, geometry)
-    return (shifted if c == 1 and _taps(geometry) < SMALL else im2col)(x, w, geometry)
+    fuses = c == 1 and _taps(geometry) < SMALL and (namespace(x, w) is not np or geometry.groups > 1)
+    return (shifted if fuses else im2col)(x, w, geometry)
 
 
 def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
