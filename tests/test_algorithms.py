@@ -18,6 +18,8 @@ FAST = {
     (convolution.winograd4, 3): 2e-5,
     (convolution.kn2row, 3): 2e-6,
     (convolution.im2col, 3): 2e-6,
+    (convolution.rowwise, 3): 2e-6,
+    (convolution.rowwise, 5): 2e-6,
     (convolution.fft, 3): 2e-6,
     (convolution.fft, 5): 2e-6,
     (convolution.shifted, 3): 2e-6,
@@ -54,15 +56,16 @@ def test_errors_in_float32_stay_below_what_is_stated(fast, shape):
     check_errors(fast[0], FAST[fast], *arrays, geometry=geometry)
 
 
-@pytest.mark.parametrize("fast", [(convolution.winograd4, 3), (convolution.im2col, 3), (convolution.shifted, 3)], ids=lambda f: f[0].name)
-def test_parts_that_wait_for_each_other_change_nothing(fast, monkeypatch):
+@pytest.mark.parametrize("name", ["winograd4", "im2col", "rowwise", "shifted"])
+def test_parts_that_wait_for_each_other_change_nothing(name, monkeypatch):
     monkeypatch.setattr(algorithm, "FEW", 1)
     monkeypatch.setattr(algorithm, "BLOCK", 1)
+    fast = getattr(convolution, name)
     *arrays, geometry = problem(3, 6, 7, 3, 4)
-    check_errors(fast[0], FAST[fast], *arrays, geometry=geometry)
+    check_errors(fast, FAST[fast, 3], *arrays, geometry=geometry)
     x, w, dy = (a.astype("float32") for a in arrays)
-    manual = passes(fast[0], x, w, dy, geometry)[1:]
-    auto = jax.jit(lambda x, w: jax.vjp(lambda *a: fast[0].forward(*a, geometry)[0], x, w)[1](dy))(x, w)
+    manual = passes(fast, x, w, dy, geometry)[1:]
+    auto = jax.jit(lambda x, w: jax.vjp(lambda *a: fast.forward(*a, geometry)[0], x, w)[1](dy))(x, w)
     for a, b in zip(manual, auto, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
 
@@ -98,7 +101,9 @@ def test_weight_gradients_in_turn_need_less_memory(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "which", [convolution.fft, convolution.im2col, convolution.kn2row, convolution.winograd2, convolution.winograd4], ids=lambda a: a.name
+    "which",
+    [convolution.fft, convolution.im2col, convolution.kn2row, convolution.rowwise, convolution.winograd2, convolution.winograd4],
+    ids=lambda a: a.name,
 )
 def test_blocks_of_images_change_nothing(which, monkeypatch):
     x, w, _, geometry = problem(7, 6, 5, 3, 4)
@@ -112,7 +117,8 @@ def test_blocks_of_images_change_nothing(which, monkeypatch):
     ("which", "options"),
     [(convolution.winograd4, {"stride": 2}), (convolution.winograd2, {"dilation": 2}), (convolution.winograd4, {"groups": 2}),
      (convolution.kn2row, {"stride": 2}), (convolution.kn2row, {"groups": 2}), (convolution.fft, {"stride": 2}),
-     (convolution.fft, {"dilation": 2}), (convolution.fft, {"groups": 2})],
+     (convolution.fft, {"dilation": 2}), (convolution.fft, {"groups": 2}),
+     (convolution.rowwise, {"stride": (2, 1)}), (convolution.rowwise, {"groups": 2})],
 )  # fmt: skip
 def test_what_an_algorithm_does_not_support_is_refused(which, options):
     layer = fn.conv(4, (3, 3), algorithm=which, **options)
@@ -123,9 +129,9 @@ def test_what_an_algorithm_does_not_support_is_refused(which, options):
 
 @pytest.mark.parametrize(
     ("shape", "dtype", "tile"),
-    [((2, 9, 8, 24, 24), "float32", 4), ((2, 9, 8, 16, 16, 5), "float32", 2), ((2, 9, 8, 23, 24), "float32", 0),
-     ((2, 9, 8, 15, 16, 5), "float32", 0),
-     ((2, 9, 8, 32, 24), "float64", 0), ((2, 9, 8, 32, 24), "bfloat16", 0), ((2, 3, 8, 32, 24), "float32", 0)],
+    [((2, 9, 8, 32, 32), "float32", 4), ((2, 9, 8, 32, 32, 5), "float32", 2), ((2, 9, 8, 31, 32), "float32", 0),
+     ((2, 9, 8, 31, 32, 5), "float32", 0),
+     ((2, 9, 8, 32, 32), "float64", 0), ((2, 9, 8, 32, 32), "bfloat16", 0), ((2, 3, 8, 32, 32), "float32", 0)],
 )  # fmt: skip
 def test_auto_is_winograd_in_float32_with_enough_channels(shape, dtype, tile):
     *arrays, geometry = problem(*shape)
@@ -151,11 +157,36 @@ def test_auto_is_winograd_in_float32_with_enough_channels(shape, dtype, tile):
 def test_auto_is_the_fourier_transform_with_large_windows(shape, dtype, pays):
     *arrays, geometry = problem(*shape)
     given = [a.astype(jnp.dtype(dtype)) for a in arrays]
-    assert frequencies_pay(given[0], *shape[3:5], geometry) == pays
-    assert not frequencies_pay(given[0], *shape[3:5], window("conv", (7, 7), 1, 0).over((7, 7))), "one product is all there is"
+    assert frequencies_pay(given[0], *shape[3:5], geometry, 49) == pays
+    assert not frequencies_pay(given[0], *shape[3:5], window("conv", (7, 7), 1, 0).over((7, 7)), 49), "one product is all there is"
     if pays:
         for a, b in zip(passes(convolution.auto, *given, geometry), passes(convolution.fft, *given, geometry), strict=True):
             np.testing.assert_array_equal(a, b)
+        given = list(map(jnp.asarray, given))
+        same(passes(convolution.auto, *given, geometry), geometry, given, "rowwise", "rowwise", "fft")
+
+
+def same(got, geometry, given, *names):
+    """y, dx and dw are those of the named algorithms."""
+    for i, (a, name) in enumerate(zip(got, names, strict=True)):
+        np.testing.assert_array_equal(a, passes(getattr(convolution, name), *given, geometry)[i])
+
+
+FOURIER, TAPS, COLUMNS = ("fft",) * 3, ("shifted",) * 3, ("im2col",) * 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "compiled", "eager"),
+    [((2, 5, 4, 8, 16), ("rowwise",) * 3, TAPS), ((2, 5, 4, 4, 55), ("im2col", "kn2row", "im2col"), (*TAPS[:2], "im2col")),
+     ((2, 5, 4, 3, 16), ("rowwise", "kn2row", "im2col"), (*TAPS[:2], "im2col")),
+     ((2, 5, 4, 1, 8), ("shifted", "kn2row", "im2col"), ("im2col", "shifted", "im2col")),
+     ((2, 5, 4, 8, 8, 1), COLUMNS, TAPS), ((9, 15, 16, 8, 8, 11), FOURIER, FOURIER)],
+)  # fmt: skip
+def test_auto_takes_for_each_pass_what_moves_the_fewest_numbers(shape, compiled, eager):
+    *arrays, geometry = problem(*shape)
+    given = [a.astype("float32") for a in arrays]
+    for arguments, names in ((list(map(jnp.asarray, given)), compiled), (given, eager)):
+        same(passes(convolution.auto, *arguments, geometry), geometry, arguments, *names)
 
 
 def test_fourier_transforms_keep_the_dtype():

@@ -12,6 +12,7 @@ import funcnn as fn
 ALGORITHMS = {  # and which of the geometries it is for, where not all
     fn.convolution.direct: (), fn.convolution.shifted: (), fn.convolution.im2col: (),
     fn.convolution.fft: ("same", "no bias", "uneven pairs"), fn.convolution.kn2row: ("same", "no bias", "dilated"),
+    fn.convolution.rowwise: ("same", "no bias", "uneven pairs", "dilated", "three axes"),
     fn.convolution.winograd2: ("same", "uneven pairs"), fn.convolution.winograd4: ("same", "uneven pairs"),
 }  # fmt: skip
 QUICKLY = {"xla_backend_optimization_level": 0}  # compiles in half the time what need not be fast
@@ -97,7 +98,7 @@ KEY = jax.random.key(11)
 MORE = {  # what the same geometries show for another algorithm already
     *(f"conv shifted: {n}" for n in ("no bias", "stride, lower", "stride over window", "uneven pairs", "1x1", "one axis", "dilated")),
     *(f"conv im2col: {n}" for n in ("no bias", "stride, lower", "1x1", "one axis")),
-    "conv fft: same", "conv fft: no bias", "conv winograd2: same", "conv kn2row: no bias",
+    "conv fft: same", "conv fft: no bias", "conv winograd2: same", "conv kn2row: no bias", "conv rowwise: same", "conv rowwise: no bias",
 }  # fmt: skip
 assert set(CASES) >= MORE
 each_case = pytest.mark.parametrize("case", [pytest.param(c, id=n, marks=[pytest.mark.slow] * (n in MORE)) for n, c in CASES.items()])

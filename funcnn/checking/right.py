@@ -20,11 +20,17 @@ def _right() -> dict[str, tuple[Layer, tuple[int, ...]]]:
     for algorithm in (fn.convolution.direct, fn.convolution.shifted, fn.convolution.im2col, fn.convolution.auto):
         for name, (channels, options) in GEOMETRIES.items():
             made[f"conv {algorithm.name}: {name}"] = fn.conv(4, (3, 3), algorithm=algorithm, **options), (5, 6, channels)
-    for algorithm in (fn.convolution.fft, fn.convolution.kn2row, fn.convolution.winograd2, fn.convolution.winograd4):
+    for algorithm in (
+        fn.convolution.fft,
+        fn.convolution.kn2row,
+        fn.convolution.rowwise,
+        fn.convolution.winograd2,
+        fn.convolution.winograd4,
+    ):
         for name in ("same", "uneven"):
             channels, options = GEOMETRIES[name]
             made[f"conv {algorithm.name}: {name}"] = fn.conv(4, (3, 3), algorithm=algorithm, **options), (5, 6, channels)
-    made["conv auto: many channels"] = fn.conv(24, (3, 3)), (5, 6, 24)
+    made["conv auto: many channels"] = fn.conv(32, (3, 3)), (5, 6, 32)
     for name, pool in {
         "max_pool": fn.max_pool, "max_pool split": partial(fn.max_pool, ties="split"),
         "avg_pool": fn.avg_pool, "avg_pool uncounted": partial(fn.avg_pool, count_include_pad=False),

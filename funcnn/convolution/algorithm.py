@@ -7,7 +7,9 @@ C / G channels of o's own group, and w is (KH, KW, C / G, O).
 """
 
 from collections.abc import Callable, Iterable
+from functools import reduce
 from math import ceil, prod
+from operator import add
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -57,12 +59,19 @@ FEW = 2**18
 
 def in_blocks(run: Callable[[Array], Array], x: Array, each: int) -> Array:
     """`run(x)`, of as many images at a time as need up to BLOCK numbers, where an image needs `each`; in at most 16 blocks."""
-    n = len(x)
-    count = min(ceil(n / max(BLOCK // max(each, 1), 1)), 16)
-    if count <= 1:
-        return run(x)
-    done = in_turn(run, ((x[n * i // count : n * (i + 1) // count],) for i in range(count)))
-    return namespace(*done).concatenate(done)
+    done = _blocks(run, (x,), each)
+    return namespace(*done).concatenate(done) if len(done) > 1 else done[0]
+
+
+def sum_in_blocks(run: Callable[..., Array], each: int, *arrays: Array) -> Array:
+    """`run(*arrays)`, which sums over images, in such blocks too."""
+    return reduce(add, _blocks(run, arrays, each))
+
+
+def _blocks(run: Callable[..., Array], arrays: tuple[Array, ...], each: int) -> list[Array]:
+    n = len(arrays[0])
+    count = max(min(ceil(n / max(BLOCK // max(each, 1), 1)), 16), 1)
+    return in_turn(run, (tuple(a[n * i // count : n * (i + 1) // count] for a in arrays) for i in range(count)))
 
 
 def in_turn(run: Callable[..., Array], parts: Iterable[tuple[Array, ...]]) -> list[Array]:

@@ -4,13 +4,14 @@ The rule, measured on a CPU (`python -m experiments loops` for one layer by ever
 
 1. One channel in a group and a small window: shifted slices, which fuse into one loop.
 2. 3x3 and 5x5 windows of stride 1 in float32 with enough channels: Winograd's F(4x4, 3x3) and F(2x2, 5x5), a quarter and a
-   third of the multiplications. They transform C + O numbers for every C * O products, and pay from 24 to 24 channels, for 5x5
-   from 16 to 16. Their rounding error is 10 times larger, up to 2e-5 (`winograd.py`). Not in bfloat16, which has no digits to
+   third of the multiplications. They transform C + O numbers for every C * O products, and pay from 32 to 32 channels.
+   Their rounding error is 10 times larger, up to 2e-5 (`winograd.py`). Not in bfloat16, which has no digits to
    spare, nor in float64, which is for those who want all of them, nor on GPUs, whose matrix units they keep from working, nor
    on NumPy, where each of their many small steps goes through memory.
-3. Large windows, from 7x7 for 8 to 8 channels, in float32 and float64: the Fourier transform.
-4. Else one matrix product of the columns, or, where fewer channels come out than go in, products first and shifts after.
-   The weight gradient of many channels goes tap by tap, as their columns would need KH * KW times the input's memory.
+3. Large windows, the weight gradient from 7x7, the others from 11x11, in float32 and float64: the Fourier transform.
+4. Else matrix products: of columns (im2col), of columns within rows (rowwise), or products first and shifts after (kn2row),
+   by which of them moves the fewest numbers per position. The weight gradient of many channels goes tap by tap, as the columns
+   would need many times the input's memory. On NumPy all goes tap by tap, and one channel as columns.
 """
 
 from math import prod
@@ -27,6 +28,9 @@ from funcnn.convolution.im2col import forward as im2col
 from funcnn.convolution.im2col import weight_gradient as im2col_gradient
 from funcnn.convolution.kn2row import forward as kn2row
 from funcnn.convolution.kn2row import supports as kn2row_supports
+from funcnn.convolution.rowwise import forward as rowwise
+from funcnn.convolution.rowwise import supports as rowwise_supports
+from funcnn.convolution.rowwise import weight_gradient as rowwise_gradient
 from funcnn.convolution.shifted import forward as shifted
 from funcnn.convolution.shifted import weight_gradient as shifted_gradient
 from funcnn.convolution.winograd import forward as winograd
@@ -35,17 +39,18 @@ from funcnn.convolution.winograd import winograd2, winograd4
 
 SMALL = 16
 """Taps from which a sum of slices is too much for one loop."""
-PAYS = {3: 12, 5: 8}
-"""Products C O for every number C + O that is transformed, from which Winograd's way is faster, by the size of the window. For 3x3
-it is so from about 8 on, but not by enough to give a digit away."""
+TRANSFORMS_PAY = 16
+"""Products C O for every number C + O that is transformed, from which Winograd's way is faster."""
 FREQUENCIES_PAY = 80
 """Multiplications of a plain sum for every number that is transformed, from which the Fourier transform is faster, with WIDE windows."""
-WIDE = 25
-"""Taps from which that is so: below, its own products at every frequency are too many."""
+WIDE, WIDE_GRADIENT = 121, 49
+"""Taps from which that is so, for y and for dw: below, its own products at every frequency are too many."""
 MANY = 8
 """Channels from which the weight gradient goes tap by tap, where the columns are large."""
 LARGE = 2**20
 """Numbers in the columns from which that is so."""
+TOO_MANY = 1024
+"""Numbers that rowwise would move per position, from which that is faster."""
 
 
 def tile_that_pays(a: Array, c: int, o: int, geometry: Geometry) -> int:
@@ -53,12 +58,12 @@ def tile_that_pays(a: Array, c: int, o: int, geometry: Geometry) -> int:
     m = 4 if winograd4.supports(geometry) else 2 if winograd2.supports(geometry) else 0
     if not m or a.dtype != "float32" or namespace(a) is np or not on_cpu(a) or min(axis.out for axis in geometry.axes) < 4:
         return 0
-    return m if c * o >= PAYS[geometry.axes[0].window] * (c + o) else 0
+    return m if c * o >= TRANSFORMS_PAY * (c + o) else 0
 
 
-def frequencies_pay(a: Array, c: int, o: int, geometry: Geometry) -> bool:
+def frequencies_pay(a: Array, c: int, o: int, geometry: Geometry, wide: int) -> bool:
     """Whether the Fourier transform is faster than any sum over taps."""
-    if not fft.supports(geometry) or _taps(geometry) < WIDE or a.dtype not in ("float32", "float64") or not on_cpu(a):
+    if not fft.supports(geometry) or _taps(geometry) < wide or a.dtype not in ("float32", "float64") or not on_cpu(a):
         return False
     plain = _taps(geometry) * prod(axis.out for axis in geometry.axes) * c * o
     return plain >= FREQUENCIES_PAY * prod(axis.low + axis.size + axis.high for axis in geometry.axes) * (c + o)
@@ -68,29 +73,43 @@ def _taps(geometry: Geometry) -> int:
     return prod(axis.window for axis in geometry.axes)
 
 
+def _within_rows(c: int, o: int, geometry: Geometry) -> tuple[int, int]:
+    """The numbers per position in rowwise's columns and in its products: KW C and KH O."""
+    rows = geometry.axes[0].window
+    return _taps(geometry) // rows * c, rows * o
+
+
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     """y (N, P, Q, O), and dx too."""
     *_, c, o = w.shape
-    m = tile_that_pays(x, c, o, geometry)
+    m, taps, eager = tile_that_pays(x, c, o, geometry), _taps(geometry), namespace(x, w) is np
     if m:
         return winograd(m, x, w, geometry)
-    if frequencies_pay(x, c, o, geometry):
+    if frequencies_pay(x, c, o, geometry, WIDE_GRADIENT if eager else WIDE):
         return fft_forward(x, w, geometry)
-    if kn2row_supports(geometry) and o < c:
-        return kn2row(x, w, geometry)
-    fuses = c == 1 and _taps(geometry) < SMALL and (namespace(x, w) is not np or geometry.groups > 1)
-    return (shifted if fuses else im2col)(x, w, geometry)
+    if (c > 1 or geometry.groups > 1) if eager else (c == 1 and taps < SMALL):
+        return shifted(x, w, geometry)
+    columns, products = _within_rows(c, o, geometry)
+    moved = {im2col: (4 * taps * c if taps > 1 else c) + 2 * o}  # columns are written and read twice, products once
+    if rowwise_supports(geometry) and on_cpu(x) and not eager:
+        moved[rowwise] = 4 * columns + 2 * products
+    if kn2row_supports(geometry):
+        moved[kn2row] = c + 4 * taps * o  # products that are padded
+    return min(moved, key=lambda run: moved[run])(x, w, geometry)
 
 
 def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     """dw (KH, KW, C / G, O)."""
-    c, o = x.shape[-1], dy.shape[-1]
+    c, o, taps, eager = x.shape[-1], dy.shape[-1], _taps(geometry), namespace(x, dy) is np
     m = tile_that_pays(x, c, o, geometry)
     if m:
         return winograd_gradient(m, x, dy, geometry)
-    if frequencies_pay(x, c, o, geometry):
+    if frequencies_pay(x, c, o, geometry, WIDE_GRADIENT):
         return fft_gradient(x, dy, geometry)
-    large = c >= MANY and dy.size // o * _taps(geometry) * c >= LARGE
+    moved = 4 * sum(_within_rows(c, o, geometry))
+    if rowwise_supports(geometry) and on_cpu(x) and not eager and moved < min(4 * taps * c + o, TOO_MANY):
+        return rowwise_gradient(x, dy, geometry)
+    large = c >= MANY and (eager or dy.size // o * taps * c >= LARGE)
     return (shifted_gradient if geometry.groups == c > 1 or large else im2col_gradient)(x, dy, geometry)
 
 

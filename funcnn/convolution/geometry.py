@@ -144,6 +144,18 @@ def tap(x_padded: Array, axes: Sequence[Axis], k: tuple[int, ...]) -> Array:
     return x_padded[:, *(slice(f, f + (a.out - 1) * a.stride + 1, a.stride) for a, f in zip(axes, first, strict=True))]
 
 
+def columns(x_padded: Array, axes: Sequence[Axis]) -> Array:
+    """What all taps see, joined: (N, P, Q, KH * KW * C)."""
+    return namespace(x_padded).concatenate([tap(x_padded, axes, k) for k in offsets(axes)], axis=-1)
+
+
+def by_rows(axes: Sequence[Axis]) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
+    """A window over a padded input in two steps: within every row, over all axes but the first; then across the rows of that."""
+    first, *rest = axes
+    rows = first.low + first.size + first.high
+    return (Axis(rows, 1), *rest), (first._replace(size=rows, low=0, high=0), *(Axis(a.out, 1) for a in rest))
+
+
 def adjoint(axes: Sequence[Axis], gather: Callable[[tuple[slice, ...], tuple[Axis, ...]], Array]) -> Array:
     """The input gradient (N, H, W, C), as a gather: input h collects from the outputs p whose windows hold it.
 

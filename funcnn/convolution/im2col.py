@@ -2,23 +2,23 @@
 
 from math import prod
 
-from funcnn.arrays import Array, namespace
+from funcnn.arrays import Array
 from funcnn.convolution.algorithm import contract, contract_rows, from_passes, in_blocks
-from funcnn.convolution.geometry import Axis, Geometry, offsets, pad, tap
+from funcnn.convolution.geometry import Axis, Geometry, by_rows, columns, pad
 
 
 def _columns(x: Array, axes: tuple[Axis, ...]) -> Array:
-    """The windows of x: (N, P, Q, KH * KW, C)."""
-    padded, taps = pad(x, axes), offsets(axes)
-    joined = namespace(x).concatenate([tap(padded, axes, k) for k in taps], axis=-1)  # (N, P, Q, KH * KW * C)
-    return joined.reshape(*joined.shape[:-1], len(taps), x.shape[-1])
+    """The windows of x: (N, P, Q, KH * KW, C). In two steps, as KH + KW slices are compiled in no time, KH * KW in minutes."""
+    within, across = by_rows(axes)
+    joined = columns(columns(pad(x, axes), within), across)  # (N, P, Q, KH * KW * C)
+    return joined.reshape(*joined.shape[:-1], -1, x.shape[-1])
 
 
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     """y = columns . w, with the kernel as a (KH * KW * C, O) matrix: (N, P, Q, O)."""
     kernel = w.reshape(-1, *w.shape[-2:])  # (KH * KW, C / G, O)
-    columns = len(kernel) * x.shape[-1] + w.shape[-1] if len(kernel) > 1 else 0  # a 1x1 window's are x itself
-    each = prod(a.out for a in geometry.axes) * columns
+    numbers = len(kernel) * x.shape[-1] + w.shape[-1] if len(kernel) > 1 else 0  # a 1x1 window's columns are x itself
+    each = prod(a.out for a in geometry.axes) * numbers
     return in_blocks(lambda x: contract(_columns(x, geometry.axes), kernel, geometry.groups), x, each)
 
 
