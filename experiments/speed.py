@@ -34,12 +34,14 @@ class Config(Options):
     random: int = 6
     """How many layers beside the tables' are drawn at random."""
     keep_memory: bool = True
-    """Whether everyone keeps freed memory, as `fn.keep_memory()` does."""
+    """Whether everyone keeps freed memory, by `fn.keep_memory()`."""
 
 
 def main(options: Config) -> None:
     run, names = Run("speed", options), (r.MANUAL, r.EPOCH, r.LAX) if options.smoke else r.contenders()
     rows, tutorials, curves, peaks = [], [], {}, {}
+    if options.keep_memory:
+        fn.keep_memory()
     work = list(_workloads(options))
     growth = _growth(options.smoke)
     with progress("in turns", len(work) + sum(map(len, growth.values()))) as advance, r.processes(names, options.keep_memory) as ask:

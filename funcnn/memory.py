@@ -5,7 +5,7 @@ import platform
 
 SETTINGS = {"MMAP_MAX": (-4, 0), "TRIM_THRESHOLD": (-1, 2**31 - 1)}
 """glibc's settings by which freed memory stays with the process, whatever its size: the numbers `mallopt` knows them by (malloc.h), and
-their values in bytes and pieces. As environment variables, read at the start of a process, they are `MALLOC_MMAP_MAX_` and
+their values, in pieces and in bytes. As environment variables, read at the start of a process, they are `MALLOC_MMAP_MAX_` and
 `MALLOC_TRIM_THRESHOLD_`."""
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnn.arrays import Array, check_array, check_key, check_number, check_params, namespace
+from funcnn.arrays import Array, check_array, check_key, check_number, check_params, masked
 from funcnn.layer import Layer
 
 
@@ -55,6 +55,6 @@ def dropout(rate: float) -> Layer:
         return (), _drop(residuals.mask, dy)
 
     def _drop(mask, x):
-        return namespace(mask, x).where(mask, x / (1 - rate), 0)
+        return masked(mask, x / (1 - rate))
 
     return Layer("dropout", lambda key, in_shape: ((), ()), forward, backward)

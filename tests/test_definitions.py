@@ -99,16 +99,29 @@ def test_the_gradient_has_the_dtype_of_the_params_in_training():
         assert {leaf.dtype.name for leaf in jax.tree.leaves(after.params)} == {"bfloat16"}
 
 
-@pytest.mark.parametrize("shape", [(4, 5, 3), (3, 2, 4, 5), (2, 3), (0, 4, 3)])
+@pytest.mark.parametrize("shape", [(4, 5, 3), (3, 2, 4, 5), (2, 3), (0, 4, 3), (19, 2, 3), (8, 2, 2, 3)])
 @pytest.mark.parametrize("dtype", ["float32", "complex64", "float16"])
 def test_large_sums_over_rows_are_sums(shape, dtype, monkeypatch):
     monkeypatch.setattr(arrays, "LARGE", 0)
+    monkeypatch.setattr(arrays, "LARGE_CHEAP", 0)
     a = np.random.default_rng(0).standard_normal(shape).astype(dtype)
-    for got in (arrays.sum_rows(a), arrays.sum_rows(jnp.asarray(a))):
+    for got in (arrays.sum_rows(b, cheap) for b in (a, jnp.asarray(a)) for cheap in (False, True)):
         assert got.dtype == dtype
         np.testing.assert_allclose(
             got, a.sum(tuple(range(a.ndim - 1))), rtol=5e-3 if dtype == "float16" else 1e-5, atol=5e-3 if dtype == "float16" else 1e-6
         )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128", "bfloat16"])
+def test_masked_is_where_on_either_library(dtype):
+    keep = np.array([True, False, True, False, False])
+    for a in ([-1.0, -2.0, 0.5, 0.0, 3.0], [np.inf, np.nan, -np.inf, np.inf, -np.nan]):
+        a = np.asarray(a).astype(jnp.dtype(dtype))
+        expected = np.where(keep, a, np.zeros_like(a))
+        for got in (arrays.masked(keep, a), arrays.masked(jnp.asarray(keep), jnp.asarray(a)) if dtype[-2:] != "28" else expected):
+            np.testing.assert_array_equal(got, expected)
+            assert not np.signbit(np.asarray(got).real[~keep]).any()
+        assert arrays.masked(keep, a).dtype == a.dtype
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

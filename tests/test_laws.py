@@ -96,6 +96,7 @@ CASES = {
 N = 4
 KEY = jax.random.key(11)
 MORE = {  # what the same geometries show for another algorithm already
+    *(f"conv direct: {n}" for n in ("one channel", "uneven pairs", "depthwise")),
     *(f"conv shifted: {n}" for n in ("no bias", "stride, lower", "stride over window", "uneven pairs", "1x1", "one axis", "dilated")),
     *(f"conv im2col: {n}" for n in ("no bias", "stride, lower", "1x1", "one axis")),
     "conv fft: same", "conv fft: no bias", "conv winograd2: same", "conv kn2row: no bias", "conv rowwise: same", "conv rowwise: no bias",

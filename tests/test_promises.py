@@ -14,7 +14,7 @@ import funcnn as fn
 SOURCE = Path(fn.__file__).parent
 FORBIDDEN = re.compile(r"conv_general_dilated|reduce_window|select_and_scatter|select_and_gather|scatter")
 
-shifted, im2col, direct = fn.convolution.shifted, fn.convolution.im2col, fn.convolution.direct
+shifted, im2col, direct, auto = fn.convolution.shifted, fn.convolution.im2col, fn.convolution.direct, fn.convolution.auto
 EVERYTHING = fn.serial(
     fn.conv(4, (3, 3), stride=2, algorithm=im2col),
     fn.batch_norm(),
@@ -146,7 +146,7 @@ def test_numpy_images_with_jax_params_give_jax_arrays(block, monkeypatch):
     assert jax.tree.structure(dparams) == jax.tree.structure(params)
 
 
-@pytest.mark.parametrize("algorithm", [direct, shifted, im2col], ids=lambda a: a.name)
+@pytest.mark.parametrize("algorithm", [direct, shifted, im2col, auto], ids=lambda a: a.name)
 @pytest.mark.parametrize("n", [0, 1])
 def test_a_batch_of_none_or_one_has_its_shapes(n, algorithm):
     net = fn.serial(

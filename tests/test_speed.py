@@ -1,5 +1,8 @@
 """The race of `experiments speed`: in turns, by medians, and only among those that compute the same."""
 
+import multiprocessing
+import os
+
 import numpy as np
 import pytest
 
@@ -36,6 +39,29 @@ def test_whoever_computes_something_else_stops_the_race(wrong):
     with pytest.raises(RuntimeError, match=r"^speed: expected all to compute the same on 2, 5, 6, 2 -> 3, 3x3"):
         race.race(ask, WORK, rounds=1, seconds=0.1)
     assert (("b", "time")) not in log
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_all_contenders_keep_their_memory_or_none(keep, monkeypatch):
+    """As their environment says when they are started; ours is as before."""
+    seen = []
+
+    class Process:
+        def __init__(self, **options):
+            pass
+
+        def start(self):
+            seen.append({name: value for name, value in os.environ.items() if name.startswith("MALLOC_")})
+
+        terminate = join = lambda self: None
+
+    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    monkeypatch.setattr(type(multiprocessing.get_context("spawn")), "Process", Process)
+    with race.processes([race.LAX, race.TORCH], keep):
+        pass
+    assert seen == [{"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)} if keep else {}] * 2
+    assert "MALLOC_MMAP_MAX_" not in os.environ
 
 
 @pytest.mark.slow

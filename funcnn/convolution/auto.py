@@ -2,23 +2,24 @@
 
 The rule, measured on a CPU (`python -m experiments loops` for one layer by every algorithm, `speed` for whole steps):
 
-1. One channel in a group and a small window: shifted slices, which fuse into one loop.
+1. Forward, one channel in a group and a small window: shifted slices, which fuse into one loop; so does any depthwise dw.
 2. 3x3 and 5x5 windows of stride 1 in float32 with enough channels: Winograd's F(4x4, 3x3) and F(2x2, 5x5), a quarter and a
    third of the multiplications. They transform C + O numbers for every C * O products, and pay from 32 to 32 channels.
    Their rounding error is 10 times larger, up to 2e-5 (`winograd.py`). Not in bfloat16, which has no digits to
    spare, nor in float64, which is for those who want all of them, nor on GPUs, whose matrix units they keep from working, nor
    on NumPy, where each of their many small steps goes through memory.
-3. Large windows, the weight gradient from 7x7, the others from 11x11, in float32 and float64: the Fourier transform.
-4. Else matrix products: of columns (im2col), of columns within rows (rowwise), or products first and shifts after (kn2row),
-   by which of them moves the fewest numbers per position. The weight gradient of many channels goes tap by tap, as the columns
-   would need many times the input's memory. On NumPy all goes tap by tap, and one channel as columns.
+3. Large windows in float32 and float64: the Fourier transform, for dw and on NumPy from 7x7, else from 11x11.
+4. Else matrix products: of columns (im2col), of columns within rows (rowwise; on CPUs, not of 16-bit numbers, which its sums
+   would round more often), or products first and shifts after (kn2row), by which of them moves the fewest numbers per position.
+   The dw of many channels goes tap by tap, as its columns would need many times the input's memory.
+5. On NumPy the rest goes tap by tap; one channel as columns, and so does the dw of few.
 """
 
 from math import prod
 
 import numpy as np
 
-from funcnn.arrays import Array, namespace, on_cpu
+from funcnn.arrays import HALVES, Array, namespace, on_cpu
 from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.fft import fft
 from funcnn.convolution.fft import forward as fft_forward
@@ -46,11 +47,11 @@ FREQUENCIES_PAY = 80
 WIDE, WIDE_GRADIENT = 121, 49
 """Taps from which that is so, for y and for dw: below, its own products at every frequency are too many."""
 MANY = 8
-"""Channels from which the weight gradient goes tap by tap, where the columns are large."""
-LARGE = 2**20
+"""Channels from which the weight gradient goes tap by tap, on NumPy, and compiled where the columns are large."""
+LARGE_COLUMNS = 2**20
 """Numbers in the columns from which that is so."""
 TOO_MANY = 1024
-"""Numbers that rowwise would move per position, from which that is faster."""
+"""Numbers per position from which rowwise's weight gradient moves too many."""
 
 
 def tile_that_pays(a: Array, c: int, o: int, geometry: Geometry) -> int:
@@ -73,6 +74,10 @@ def _taps(geometry: Geometry) -> int:
     return prod(axis.window for axis in geometry.axes)
 
 
+def _by_rows(a: Array, geometry: Geometry) -> bool:
+    return rowwise_supports(geometry) and on_cpu(a) and a.dtype not in HALVES and namespace(a) is not np
+
+
 def _within_rows(c: int, o: int, geometry: Geometry) -> tuple[int, int]:
     """The numbers per position in rowwise's columns and in its products: KW C and KH O."""
     rows = geometry.axes[0].window
@@ -91,9 +96,9 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
         return shifted(x, w, geometry)
     columns, products = _within_rows(c, o, geometry)
     moved = {im2col: (4 * taps * c if taps > 1 else c) + 2 * o}  # columns are written and read twice, products once
-    if rowwise_supports(geometry) and on_cpu(x) and not eager:
+    if _by_rows(x, geometry):
         moved[rowwise] = 4 * columns + 2 * products
-    if kn2row_supports(geometry):
+    if kn2row_supports(geometry) and not eager:
         moved[kn2row] = c + 4 * taps * o  # products that are padded
     return min(moved, key=lambda run: moved[run])(x, w, geometry)
 
@@ -107,9 +112,9 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     if frequencies_pay(x, c, o, geometry, WIDE_GRADIENT):
         return fft_gradient(x, dy, geometry)
     moved = 4 * sum(_within_rows(c, o, geometry))
-    if rowwise_supports(geometry) and on_cpu(x) and not eager and moved < min(4 * taps * c + o, TOO_MANY):
+    if _by_rows(x, geometry) and moved < min(4 * taps * c + o, TOO_MANY):
         return rowwise_gradient(x, dy, geometry)
-    large = c >= MANY and (eager or dy.size // o * taps * c >= LARGE)
+    large = c >= MANY and (eager or dy.size // o * taps * c >= LARGE_COLUMNS)
     return (shifted_gradient if geometry.groups == c > 1 or large else im2col_gradient)(x, dy, geometry)
 
 

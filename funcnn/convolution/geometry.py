@@ -5,8 +5,10 @@ axis, output p sees the inputs h = p * stride + k * dilation - low, for the taps
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import product
 from math import ceil, gcd
+from operator import add
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -142,6 +144,17 @@ def tap(x_padded: Array, axes: Sequence[Axis], k: tuple[int, ...]) -> Array:
     """What the tap k sees at every output: (N, P, Q, C), a strided slice of the padded input."""
     first = [i * a.dilation for a, i in zip(axes, k, strict=True)]
     return x_padded[:, *(slice(f, f + (a.out - 1) * a.stride + 1, a.stride) for a, f in zip(axes, first, strict=True))]
+
+
+def untap(dy: Array, axes: Sequence[Axis], k: tuple[int, ...]) -> Array:
+    """dy (N, P, Q, O) moved to where the tap k saw x: (N, H, W, O), 0 elsewhere; strides of 1."""
+    first = [i * a.dilation - a.low for a, i in zip(axes, k, strict=True)]
+    return pad(dy, [Axis(a.out, 1, low=f, high=a.size - a.out - f) for a, f in zip(axes, first, strict=True)])
+
+
+def add_taps(products: Array, axes: Sequence[Axis], o: int) -> Array:
+    """The sum over taps k of what each sees in its own O channels of the padded `products` (..., KH * KW * O): (N, P, Q, O)."""
+    return reduce(add, (tap(products[..., i * o : (i + 1) * o], axes, k) for i, k in enumerate(offsets(axes))))
 
 
 def columns(x_padded: Array, axes: Sequence[Axis]) -> Array:

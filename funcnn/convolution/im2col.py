@@ -11,7 +11,7 @@ def _columns(x: Array, axes: tuple[Axis, ...]) -> Array:
     """The windows of x: (N, P, Q, KH * KW, C). In two steps, as KH + KW slices are compiled in no time, KH * KW in minutes."""
     within, across = by_rows(axes)
     joined = columns(columns(pad(x, axes), within), across)  # (N, P, Q, KH * KW * C)
-    return joined.reshape(*joined.shape[:-1], -1, x.shape[-1])
+    return joined.reshape(*joined.shape[:-1], prod(a.window for a in axes), x.shape[-1])
 
 
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:

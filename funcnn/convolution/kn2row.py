@@ -7,13 +7,11 @@ Where O < C this handles KH * KW * O numbers per position, im2col KH * KW * C: i
 Source: Anderson, Vasudevan, Keane & Gregg 2017, arXiv:1709.03395.
 """
 
-from functools import reduce
 from math import prod
-from operator import add
 
 from funcnn.arrays import Array, namespace
 from funcnn.convolution.algorithm import from_passes, in_blocks
-from funcnn.convolution.geometry import Axis, Geometry, offsets, pad, tap
+from funcnn.convolution.geometry import Geometry, add_taps, offsets, pad, untap
 
 
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
@@ -23,8 +21,7 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     kernel = w.reshape(-1, c, o).swapaxes(0, 1).reshape(c, len(taps) * o)  # (C, KH * KW * O)
 
     def run(x: Array) -> Array:
-        products = pad(x @ kernel, axes)  # (N, H, W, KH * KW * O): 0 where x is
-        return reduce(add, (tap(products[..., i * o : (i + 1) * o], axes, k) for i, k in enumerate(taps)))
+        return add_taps(pad(x @ kernel, axes), axes, o)  # the products (N, H, W, KH * KW * O) are 0 where x is
 
     return in_blocks(run, x, prod(x.shape[1:-1]) * (len(taps) + 1) * o)
 
@@ -33,13 +30,7 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     """dw[k] = x^T (dy moved to what tap k saw), all taps in one product: (KH, KW, C, O)."""
     axes, c, o = geometry.axes, x.shape[-1], dy.shape[-1]
     xp = namespace(x, dy)
-
-    def moved(k: tuple[int, ...]) -> Array:
-        """dy (N, P, Q, O) where tap k saw x: (N, H, W, O)."""
-        first = [i * a.dilation - a.low for i, a in zip(k, axes, strict=True)]
-        return pad(dy, [Axis(a.out, 1, low=f, high=a.size - a.out - f) for f, a in zip(first, axes, strict=True)])
-
-    seen = xp.concatenate([moved(k) for k in offsets(axes)], axis=-1).reshape(-1, prod(a.window for a in axes) * o)
+    seen = xp.concatenate([untap(dy, axes, k) for k in offsets(axes)], axis=-1).reshape(-1, prod(a.window for a in axes) * o)
     dw = (x.reshape(-1, c).T @ seen).reshape(c, *(a.window for a in axes), o)
     return xp.moveaxis(dw, 0, -2)
 
