@@ -25,7 +25,7 @@ TUTORIALS = {  # x (N, H, W, C) -> O features, windows, padding "SAME"
     "mnist1k: 20, 28, 28, 1 -> 16": ((20, 28, 28, 1), 16, 3),
     "lines28, second: 10, 14, 14, 8 -> 16": ((10, 14, 14, 8), 16, 3),
 }
-AROUND = {  # where `auto` changes to Winograd's way, C O / (C + O) being 4, 8, 12 and 16, and to the Fourier transform: 7x7 for dw, then 11x11
+AROUND = {  # where `auto` changes to Winograd's way, C O / (C + O) being 4, 8, 12 and 16, and to the Fourier transform, first for dw
     f"16, 14, 14, {c} -> {c}, {size}x{size}": ((16, 14, 14, c), c, size)
     for size, channels in ((3, (8, 16, 24, 32)), (5, (8, 16, 24, 32)), (7, (8, 16)), (11, (8,)))
     for c in channels
