@@ -99,7 +99,8 @@ MORE = {  # what the same geometries show for another algorithm already
     *(f"conv direct: {n}" for n in ("one channel", "uneven pairs", "depthwise")),
     *(f"conv shifted: {n}" for n in ("no bias", "stride, lower", "stride over window", "uneven pairs", "1x1", "one axis", "dilated")),
     *(f"conv im2col: {n}" for n in ("no bias", "stride, lower", "1x1", "one axis")),
-    "conv fft: same", "conv fft: no bias", "conv winograd2: same", "conv kn2row: no bias", "conv rowwise: same", "conv rowwise: no bias",
+    *(f"conv {n}: same" for n in ("fft", "rowwise", "winograd2", "winograd4")),
+    *(f"conv {n}: no bias" for n in ("fft", "kn2row", "rowwise")),
 }  # fmt: skip
 assert set(CASES) >= MORE
 each_case = pytest.mark.parametrize("case", [pytest.param(c, id=n, marks=[pytest.mark.slow] * (n in MORE)) for n, c in CASES.items()])
