@@ -1,8 +1,8 @@
-"""The tutorials' way, one output position at a time, against every other algorithm, on NumPy and compiled by JAX. Takes 5 min (estimated).
+"""The tutorials' way, one output position at a time, against every other algorithm, on NumPy and compiled by JAX. Takes 10 min.
 
 Claim: all compute the same, forward and both gradients, to float32's rounding; the loops take longest.
 Measured on 2 cores (Xeon with AVX-512), `.venv/bin/python -m experiments loops`, medians of 10: on three layers of the tutorials the loops
-on NumPy take 1.4 to 11 times as long as the other algorithms do there, and 9 to 174 times as long as these compiled.
+on NumPy take 1.4 to 20 times as long as the other algorithms do there, and 7 to 208 times as long as these compiled.
 """
 
 import time
