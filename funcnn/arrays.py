@@ -25,7 +25,7 @@ LARGE = 2**19
 LARGE_CHEAP = 2**16
 """Numbers from which that is so where they are cheap to make."""
 PARTS = 8
-"""Into which it is shared: twice as many are too much for one loop, half as many slower."""
+"""Parts of the examples that are added up first: twice as many are too much for one loop, half as many slower."""
 HALVES = ("float16", "bfloat16")
 """Floating-point numbers of 16 bits."""
 
@@ -70,10 +70,9 @@ def mean_rows(a: Array, cheap: bool = False) -> Array:
 
 
 def masked(keep: Array, a: Array) -> Array:
-    """`a` where `keep`, else 0. NumPy's `where` takes a branch for every number, most of them unforeseen: 10 times a product's time."""
-    if namespace(keep, a) is np and np.isfinite(a).all():
-        return a * keep + 0  # -0 + 0 is 0
-    return namespace(keep, a).where(keep, a, 0)
+    """`a` where `keep`, else 0. NumPy's `where` takes a branch for every number, most of them unforeseen: many times a product's time."""
+    xp = namespace(keep, a)
+    return a * keep + 0 if xp is np and np.isfinite(a).all() else xp.where(keep, a, 0)  # -0 + 0 is 0
 
 
 def stored(run: Callable[[Array], PyTree], x: Array) -> PyTree:

@@ -75,7 +75,7 @@ def _taps(geometry: Geometry) -> int:
 
 
 def _by_rows(a: Array, geometry: Geometry) -> bool:
-    return rowwise_supports(geometry) and on_cpu(a) and a.dtype not in HALVES and namespace(a) is not np
+    return rowwise_supports(geometry) and on_cpu(a) and a.dtype not in HALVES
 
 
 def _within_rows(c: int, o: int, geometry: Geometry) -> tuple[int, int]:
@@ -92,13 +92,15 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
         return winograd(m, x, w, geometry)
     if frequencies_pay(x, c, o, geometry, WIDE_GRADIENT if eager else WIDE):
         return fft_forward(x, w, geometry)
-    if (c > 1 or geometry.groups > 1) if eager else (c == 1 and taps < SMALL):
+    if eager:
+        return (im2col if c == geometry.groups == 1 else shifted)(x, w, geometry)
+    if c == 1 and taps < SMALL:
         return shifted(x, w, geometry)
     columns, products = _within_rows(c, o, geometry)
     moved = {im2col: (4 * taps * c if taps > 1 else c) + 2 * o}  # columns are written and read twice, products once
     if _by_rows(x, geometry):
         moved[rowwise] = 4 * columns + 2 * products
-    if kn2row_supports(geometry) and not eager:
+    if kn2row_supports(geometry):
         moved[kn2row] = c + 4 * taps * o  # products that are padded
     return min(moved, key=lambda run: moved[run])(x, w, geometry)
 
@@ -111,11 +113,13 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
         return winograd_gradient(m, x, dy, geometry)
     if frequencies_pay(x, c, o, geometry, WIDE_GRADIENT):
         return fft_gradient(x, dy, geometry)
+    if geometry.groups == c > 1 or (eager and c >= MANY):
+        return shifted_gradient(x, dy, geometry)
     moved = 4 * sum(_within_rows(c, o, geometry))
-    if _by_rows(x, geometry) and moved < min(4 * taps * c + o, TOO_MANY):
+    if _by_rows(x, geometry) and not eager and moved < min(4 * taps * c + o, TOO_MANY):
         return rowwise_gradient(x, dy, geometry)
-    large = c >= MANY and (eager or dy.size // o * taps * c >= LARGE_COLUMNS)
-    return (shifted_gradient if geometry.groups == c > 1 or large else im2col_gradient)(x, dy, geometry)
+    large = c >= MANY and dy.size // o * taps * c >= LARGE_COLUMNS
+    return (shifted_gradient if large else im2col_gradient)(x, dy, geometry)
 
 
 auto = from_passes("auto", forward, weight_gradient)

@@ -8,7 +8,7 @@ from funcnn.convolution.geometry import Axis, Geometry, by_rows, columns, pad
 
 
 def _columns(x: Array, axes: tuple[Axis, ...]) -> Array:
-    """The windows of x: (N, P, Q, KH * KW, C). In two steps, as KH + KW slices are compiled in no time, KH * KW in minutes."""
+    """The windows of x: (N, P, Q, KH * KW, C). In two steps: KH + KW slices compile sooner than KH * KW."""
     within, across = by_rows(axes)
     joined = columns(columns(pad(x, axes), within), across)  # (N, P, Q, KH * KW * C)
     return joined.reshape(*joined.shape[:-1], prod(a.window for a in axes), x.shape[-1])
