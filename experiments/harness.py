@@ -1,6 +1,7 @@
 """What all experiments share: their options, the folder a run writes to, and its progress bar."""
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 CONSOLE = Console()
+if not CONSOLE.is_terminal and "COLUMNS" not in os.environ:
+    CONSOLE.width = 160  # of a file or pipe, which else gets 80 columns and numbers cut to fit
 
 
 class UserError(Exception):

@@ -155,20 +155,24 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.exp(np.mean(np.log(values))))
 
 
+def _ratio(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.2f}"  # without PyTorch
+
+
 def _show(rows: Rows, tutorials: Rows, slopes: Mapping[str, float], peaks: Mapping[str, float], rate: float) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row["ms"]))
 
     def cells(row: dict[str, Any]) -> list[str]:
         times = (f"{row['ms'][name]:.3g}" if name in row["ms"] else "" for name in names)
         plain = f"{row['operations'] / rate / 1e6:.3g}" if row["operations"] else ""
-        return [row["name"], *times, f"{row['to_torch']:.2f}", f"{row['to_lax']:.2f}", f"{max(row['spread'].values()):.1f}", plain]
+        return [row["name"], *times, _ratio(row["to_torch"]), _ratio(row["to_lax"]), f"{max(row['spread'].values()):.1f}", plain]
 
     for group in dict.fromkeys(row["group"] for row in rows):
         some = [row for row in rows if row["group"] == group]
         means = [
             f"geometric mean of {len(some)}",
             *("" for _ in names),
-            *(f"{_mean([s[k] for s in some]):.2f}" for k in ("to_torch", "to_lax")),
+            *(_ratio(_mean([s[k] for s in some])) for k in ("to_torch", "to_lax")),
             "",
             "",
         ]
