@@ -1,8 +1,8 @@
 """MNIST: 99.0 % of the test digits within one epoch, 99.5 % within ten, by hand-written gradients. Takes 17 min.
 
 Claim: after one epoch at least 99.0 % (mean of 5 seeds), after ten at least 99.5 % (mean of 2), with digits shifted by up to 2 pixels.
-Measured on 2 cores (Xeon with AVX-512), `.venv/bin/python -m experiments mnist`, beside other work: 99.11 % (99.06 to 99.14), 38 s each,
-and 99.51 % (99.49 and 99.54), 366 s each.
+Measured on 2 cores (Xeon with AVX-512), `.venv/bin/python -m experiments mnist`, beside other work: 99.11 % (99.03 to 99.15), 38 s each,
+and 99.55 % (both), 350 s each.
 """
 
 from dataclasses import dataclass
