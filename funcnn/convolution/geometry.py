@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnn.arrays import Array, check_option, namespace
+from funcnn.arrays import Array, check_option, namespace, stored
 
 Padding: TypeAlias = Literal["SAME", "VALID", "SAME_LOWER"] | int | Sequence[tuple[int, int]]
 """A rule, or the rows added on all sides, or (low, high) for each spatial axis."""
@@ -154,7 +154,11 @@ def untap(dy: Array, axes: Sequence[Axis], k: tuple[int, ...]) -> Array:
 
 def add_taps(products: Array, axes: Sequence[Axis], o: int) -> Array:
     """The sum over taps k of what each sees in its own O channels of the padded `products` (..., KH * KW * O): (N, P, Q, O)."""
-    return reduce(add, (tap(products[..., i * o : (i + 1) * o], axes, k) for i, k in enumerate(offsets(axes))))
+
+    def run(products: Array) -> Array:
+        return reduce(add, (tap(products[..., i * o : (i + 1) * o], axes, k) for i, k in enumerate(offsets(axes))))
+
+    return stored(run, products)
 
 
 def columns(x_padded: Array, axes: Sequence[Axis]) -> Array:

@@ -9,7 +9,7 @@ Source: Anderson, Vasudevan, Keane & Gregg 2017, arXiv:1709.03395.
 
 from math import prod
 
-from funcnn.arrays import Array, namespace, stored
+from funcnn.arrays import Array, namespace
 from funcnn.convolution.algorithm import from_passes, in_blocks
 from funcnn.convolution.geometry import Geometry, add_taps, offsets, pad, untap
 
@@ -21,8 +21,7 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     kernel = w.reshape(-1, c, o).swapaxes(0, 1).reshape(c, len(taps) * o)  # (C, KH * KW * O)
 
     def run(x: Array) -> Array:
-        products = x @ kernel  # (N, H, W, KH * KW * O), 0 where x is
-        return stored(lambda products: add_taps(pad(products, axes), axes, o), products)
+        return add_taps(pad(x @ kernel, axes), axes, o)  # the products (N, H, W, KH * KW * O) are 0 where x is
 
     return in_blocks(run, x, prod(x.shape[1:-1]) * (len(taps) + 1) * o)
 

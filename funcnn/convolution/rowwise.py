@@ -9,7 +9,7 @@ there 0 times it is added.
 
 from math import prod
 
-from funcnn.arrays import Array, namespace, stored
+from funcnn.arrays import Array, namespace
 from funcnn.convolution.algorithm import from_passes, in_blocks, sum_in_blocks
 from funcnn.convolution.geometry import Axis, Geometry, add_taps, by_rows, columns, offsets, pad, untap
 
@@ -21,8 +21,7 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     kernel = namespace(x, w).moveaxis(w, 0, -2).reshape(-1, len(w) * o)  # (KW * C, KH * O)
 
     def run(x: Array) -> Array:
-        products = columns(pad(x, geometry.axes), within) @ kernel  # (N, low + H + high, Q, KH * O)
-        return stored(lambda products: add_taps(products, across, o), products)
+        return add_taps(columns(pad(x, geometry.axes), within) @ kernel, across, o)  # of (N, low + H + high, Q, KH * O)
 
     return in_blocks(run, x, _positions(within) * sum(kernel.shape))
 
