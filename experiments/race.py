@@ -47,7 +47,7 @@ def processes(names: Sequence[str], keep_memory: bool = True) -> Generator[Mappi
 
     All of them alike keep freed memory, as `fn.keep_memory()` does, or do not.
     """
-    from funcnn.memory import SETTINGS  # here, as it imports JAX, which stays out of PyTorch's process
+    from funcnn.cpu import SETTINGS  # here, as it imports JAX, which stays out of PyTorch's process
 
     settings = {f"MALLOC_{name}_": str(value) for name, (_, value) in SETTINGS.items()} if keep_memory else {}
     context, started, ask = multiprocessing.get_context("spawn"), [], {}

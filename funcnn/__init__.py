@@ -32,6 +32,7 @@ from funcnn.losses import accuracy as accuracy
 from funcnn.losses import mean_squared_error as mean_squared_error
 from funcnn.losses import softmax_cross_entropy as softmax_cross_entropy
 
-# Arrays and memory
+# Arrays, and how a CPU runs it
 from funcnn.arrays import to_numpy as to_numpy
-from funcnn.memory import keep_memory as keep_memory
+from funcnn.cpu import cpu_tuning as cpu_tuning
+from funcnn.cpu import keep_memory as keep_memory

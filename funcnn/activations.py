@@ -1,6 +1,7 @@
 """Activation functions: element-wise, without parameters."""
 
-from funcnn.arrays import check_array, masked
+from funcnn.arguments import check_array
+from funcnn.cpu import masked
 from funcnn.layer import stateless
 
 

@@ -6,7 +6,8 @@ Images (N, H, W, C), JAX arrays, keep their shape and dtype; every image draws f
 import jax
 import jax.numpy as jnp
 
-from funcnn.arrays import Array, check_array, check_key, check_number, check_option
+from funcnn.arguments import check_array, check_key, check_number, check_option
+from funcnn.arrays import Array
 from funcnn.training import Augment
 
 

@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from funcnn.arrays import Array, PyTree, check_array, check_key, namespace
+from funcnn.arguments import check_array, check_key
+from funcnn.arrays import Array, PyTree, namespace
 from funcnn.layer import Layer, out_shape, stateless
 
 

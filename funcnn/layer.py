@@ -18,7 +18,8 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from funcnn.arrays import Array, PyTree, check_key, check_params
+from funcnn.arguments import check_key, check_params
+from funcnn.arrays import Array, PyTree
 
 
 class Init(Protocol):

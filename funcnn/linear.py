@@ -5,7 +5,7 @@ from math import prod
 from jax.nn.initializers import Initializer, he_normal, zeros
 from jax.random import fold_in
 
-from funcnn.arrays import check_array, check_in_shape, check_option, check_params
+from funcnn.arguments import check_array, check_in_shape, check_option, check_params
 from funcnn.layer import Layer, stateless
 
 
@@ -33,7 +33,7 @@ def dense(features: int, *, w_init: Initializer = he_normal(), b_init: Initializ
     def backward(residuals, dy):
         """dw = x^T dy,  db = sum_n dy_n,  dx = dy w^T."""
         x, w = residuals
-        check_array("dense", "dy", dy, (len(x), features))
+        check_array("dense", "dy", dy, (x.shape[0], features))
         return {"w": x.T @ dy, "b": dy.sum(0)}, dy @ w.T  # (D, O), (O,), (N, D)
 
     return stateless("dense", forward, backward, init)
@@ -42,13 +42,13 @@ def dense(features: int, *, w_init: Initializer = he_normal(), b_init: Initializ
 def _flatten_forward(params, x):
     """y[n] = x[n] in row-major order: (N, ...) to (N, D)."""
     check_array("flatten", "x", x, ("N", "..."))
-    return x.reshape(len(x), prod(x.shape[1:])), x[:0]
+    return x.reshape(x.shape[0], prod(x.shape[1:])), x[:0]
 
 
 def _flatten_backward(empty, dy):
     """dx[n] = dy[n], in the shape of x."""
     check_array("flatten", "dy", dy, ("N", prod(empty.shape[1:])))
-    return (), dy.reshape(len(dy), *empty.shape[1:])
+    return (), dy.reshape(dy.shape[0], *empty.shape[1:])
 
 
 flatten = stateless("flatten", _flatten_forward, _flatten_backward)

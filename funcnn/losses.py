@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnn.arrays import Array, check_array, check_number, check_shape, namespace, wide
+from funcnn.arguments import check_array, check_number, check_shape
+from funcnn.arrays import Array, namespace, wide
 
 
 def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: float = 0.0) -> tuple[Array, Array]:

@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from funcnn.arrays import Array, check_array, check_in_shape, check_number, check_params, mean_rows, namespace, sum_rows
+from funcnn.arguments import check_array, check_in_shape, check_number, check_params
+from funcnn.arrays import Array, namespace
+from funcnn.cpu import mean_rows, sum_rows
 from funcnn.layer import Layer
 
 

@@ -8,8 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from funcnn.arrays import Array, check_array, masked, namespace, stored
+from funcnn.arguments import check_array
+from funcnn.arrays import Array, namespace
 from funcnn.convolution.geometry import Axis, Padding, Window, offsets, overlap_add, pad, tap, window
+from funcnn.cpu import masked, stored
 from funcnn.layer import Layer, stateless
 
 
@@ -154,8 +156,8 @@ def _global_avg_pool_backward(empty, dy):
     """dx[n, ..., c] = dy[n, c] / (number of positions)."""
     spatial = empty.shape[1:-1]
     check_array("global_avg_pool", "dy", dy, ("N", empty.shape[-1]))
-    share = (dy / prod(spatial)).reshape(len(dy), *(1 for _ in spatial), empty.shape[-1])
-    return (), namespace(dy).broadcast_to(share, (len(dy), *empty.shape[1:]))  # (N, H, W, C)
+    share = (dy / prod(spatial)).reshape(dy.shape[0], *(1 for _ in spatial), empty.shape[-1])
+    return (), namespace(dy).broadcast_to(share, (dy.shape[0], *empty.shape[1:]))  # (N, H, W, C)
 
 
 global_avg_pool = stateless("global_avg_pool", _global_avg_pool_forward, _global_avg_pool_backward)

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnn.arrays import Array, check_array, check_key, check_number, check_params, masked
+from funcnn.arguments import check_array, check_key, check_number, check_params
+from funcnn.arrays import Array
+from funcnn.cpu import masked
 from funcnn.layer import Layer
 
 

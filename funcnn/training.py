@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from funcnn.arrays import Array, PyTree, check_key, check_option, wide
+from funcnn.arguments import check_key, check_option
+from funcnn.arrays import Array, PyTree, wide
 from funcnn.layer import Layer
 from funcnn.losses import accuracy, softmax_cross_entropy
 from funcnn.microbatches import in_microbatches

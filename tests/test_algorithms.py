@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import funcnn as fn
-from funcnn import convolution
-from funcnn.convolution import algorithm
+from funcnn import convolution, cpu
 from funcnn.convolution.auto import frequencies_pay, tile_that_pays
 from funcnn.convolution.geometry import window
 from funcnn.convolution.winograd import weight_gradient
@@ -60,8 +59,8 @@ def test_errors_in_float32_stay_below_what_is_stated(fast, shape):
 
 @pytest.mark.parametrize("name", [pytest.param("winograd4", marks=pytest.mark.slow), "im2col", "rowwise", "shifted"])
 def test_parts_that_wait_for_each_other_change_nothing(name, monkeypatch):
-    monkeypatch.setattr(algorithm, "FEW", 1)
-    monkeypatch.setattr(algorithm, "BLOCK", 1)
+    monkeypatch.setattr(cpu, "FEW", 1)
+    monkeypatch.setattr(cpu, "BLOCK", 1)
     fast = getattr(convolution, name)
     *arrays, geometry = problem(3, 6, 7, 3, 4)
     check_errors(fast, FAST[fast, 3], *arrays, geometry=geometry)
@@ -73,15 +72,15 @@ def test_parts_that_wait_for_each_other_change_nothing(name, monkeypatch):
 
 
 def test_after_is_x_whatever_comes_first_and_needs_it_compiled(monkeypatch):
-    monkeypatch.setattr(algorithm, "FEW", 1)
+    monkeypatch.setattr(cpu, "FEW", 1)
     x = jnp.asarray([[np.nan, -np.inf], [0.0, 2.0]])
     for first in (jnp.asarray([0.0, np.nan]), jnp.asarray([np.inf]), jnp.ones((2, 3))):
-        np.testing.assert_array_equal(jax.jit(algorithm.after)(first, x)[0], x)
-    assert algorithm.after(np.ones(3), given := np.ones(2))[0] is given
+        np.testing.assert_array_equal(jax.jit(cpu.after)(first, x)[0], x)
+    assert cpu.after(np.ones(3), given := np.ones(2))[0] is given
 
     def both(a, b):
         first = a @ a
-        return first, algorithm.after(first, b)[0] @ b
+        return first, cpu.after(first, b)[0] @ b
 
     def program(f):
         return jax.jit(f).lower(jnp.ones((8, 8)), jnp.ones((8, 8))).compile().as_text()
@@ -98,7 +97,7 @@ def test_weight_gradients_in_turn_need_less_memory(monkeypatch):
         return program.memory_analysis().temp_size_in_bytes / 1e6
 
     in_turn = megabytes()
-    monkeypatch.setattr(algorithm, "FEW", 2**62)
+    monkeypatch.setattr(cpu, "FEW", 2**62)
     assert in_turn < 0.8 * megabytes()
 
 
@@ -110,7 +109,7 @@ def test_weight_gradients_in_turn_need_less_memory(monkeypatch):
 def test_blocks_of_images_change_nothing(which, monkeypatch):
     x, w, _, geometry = problem(7, 6, 5, 3, 4)
     whole, _ = which.forward(x, w, geometry)
-    monkeypatch.setattr(algorithm, "BLOCK", 1)
+    monkeypatch.setattr(cpu, "BLOCK", 1)
     blocks, _ = which.forward(x, w, geometry)
     np.testing.assert_allclose(blocks, whole, rtol=0, atol=1e-12)
 

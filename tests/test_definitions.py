@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import funcnn as fn
-from funcnn import arrays, training
+from funcnn import cpu, training
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).standard_normal((64, 5, 4, 3))
@@ -102,10 +102,10 @@ def test_the_gradient_has_the_dtype_of_the_params_in_training():
 @pytest.mark.parametrize("shape", [(4, 5, 3), (3, 2, 4, 5), (2, 3), (0, 4, 3), (19, 2, 3), (8, 2, 2, 3)])
 @pytest.mark.parametrize("dtype", ["float32", "complex64", "float16"])
 def test_large_sums_over_rows_are_sums(shape, dtype, monkeypatch):
-    monkeypatch.setattr(arrays, "LARGE", 0)
-    monkeypatch.setattr(arrays, "LARGE_CHEAP", 0)
+    monkeypatch.setattr(cpu, "LARGE", 0)
+    monkeypatch.setattr(cpu, "LARGE_CHEAP", 0)
     a = np.random.default_rng(0).standard_normal(shape).astype(dtype)
-    for got in (arrays.sum_rows(b, cheap) for b in (a, jnp.asarray(a)) for cheap in (False, True)):
+    for got in (cpu.sum_rows(b, cheap) for b in (a, jnp.asarray(a)) for cheap in (False, True)):
         assert got.dtype == dtype
         np.testing.assert_allclose(
             got, a.sum(tuple(range(a.ndim - 1))), rtol=5e-3 if dtype == "float16" else 1e-5, atol=5e-3 if dtype == "float16" else 1e-6
@@ -118,17 +118,17 @@ def test_masked_is_where_on_either_library(dtype):
     for a in ([-1.0, -2.0, 0.5, 0.0, 3.0], [np.inf, np.nan, -np.inf, np.inf, -np.nan]):
         a = np.asarray(a).astype(jnp.dtype(dtype))
         expected = np.where(keep, a, np.zeros_like(a))
-        for got in (arrays.masked(keep, a), arrays.masked(jnp.asarray(keep), jnp.asarray(a)) if dtype[-2:] != "28" else expected):
+        for got in (cpu.masked(keep, a), cpu.masked(jnp.asarray(keep), jnp.asarray(a)) if dtype[-2:] != "28" else expected):
             np.testing.assert_array_equal(got, expected)
             assert not np.signbit(np.asarray(got).real[~keep]).any()
-        assert arrays.masked(keep, a).dtype == a.dtype
+        assert cpu.masked(keep, a).dtype == a.dtype
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_statistics_do_not_overflow_where_the_sum_would(dtype):
     x = 3 + jax.random.normal(KEY, (64, 32, 32, 1), dtype)  # the sum is near 200,000
     for a in (x, np.asarray(x)):
-        np.testing.assert_allclose(np.asarray(arrays.mean_rows(a), "float32"), [3], atol=0.05)
+        np.testing.assert_allclose(np.asarray(cpu.mean_rows(a), "float32"), [3], atol=0.05)
 
 
 def test_a_pool_does_not_convolve_anew_for_each_of_its_taps():

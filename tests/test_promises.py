@@ -134,7 +134,7 @@ def test_a_network_of_every_layer_is_right_above_32768_rows():
 
 @pytest.mark.parametrize("block", [2**21, 1])
 def test_numpy_images_with_jax_params_give_jax_arrays(block, monkeypatch):
-    monkeypatch.setattr(fn.convolution.algorithm, "BLOCK", block)
+    monkeypatch.setattr(fn.cpu, "BLOCK", block)
     net = fn.serial(fn.relu, fn.conv(3, (3, 3)), fn.batch_norm(), fn.max_pool((2, 2)), fn.dropout(0.5), fn.flatten, fn.dense(3))
     params, state = net.init(jax.random.key(0), (4, 4, 2))
     x = np.random.default_rng(0).standard_normal((3, 4, 4, 2)).astype("float32")
@@ -168,7 +168,7 @@ def test_a_batch_of_none_or_one_has_its_shapes(n, algorithm):
 @pytest.mark.parametrize("block", [2**21, 1])
 def test_numpy_data_may_be_closed_over_in_a_traced_function(block, monkeypatch):
     """Where x and dy are NumPy's and only params and key are traced, JAX computes."""
-    monkeypatch.setattr(fn.convolution.algorithm, "BLOCK", block)
+    monkeypatch.setattr(fn.cpu, "BLOCK", block)
     x = np.random.default_rng(0).standard_normal((2, 4, 4, 2)).astype("float32")
     for layer in (fn.conv(3, (3, 3), algorithm=direct), fn.conv(3, (3, 3), algorithm=im2col), fn.dropout(0.5), fn.max_pool((2, 2))):
         params, state = layer.init(jax.random.key(0), x.shape[1:])

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnn.arrays import Array, PyTree, check_in_shape, check_option, to_numpy
+from funcnn.arguments import check_in_shape, check_option
+from funcnn.arrays import Array, PyTree, to_numpy
 from funcnn.checking.comparing import compare, compile_ahead
 from funcnn.checking.oracles import QUICKLY, distinct
 from funcnn.checking.point import Point

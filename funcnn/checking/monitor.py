@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from funcnn.arrays import Array, PyTree, check_option
+from funcnn.arguments import check_option
+from funcnn.arrays import Array, PyTree
 from funcnn.combinators import keys_of
 from funcnn.layer import Layer
 from funcnn.losses import softmax_cross_entropy

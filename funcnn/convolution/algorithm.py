@@ -6,16 +6,12 @@ x (N, H, W, C), w (KH, KW, C, O), y (N, P, Q, O); any number of spatial axes. Wi
 C / G channels of o's own group, and w is (KH, KW, C / G, O).
 """
 
-from collections.abc import Callable, Iterable
-from functools import reduce
-from math import ceil, prod
-from operator import add
+from math import prod
 from typing import NamedTuple, Protocol
 
-import numpy as np
-
-from funcnn.arrays import Array, PyTree, namespace, on_cpu
+from funcnn.arrays import Array, PyTree, namespace
 from funcnn.convolution.geometry import Axis, Geometry, adjoint
+from funcnn.cpu import after
 
 
 class ConvForward(Protocol):
@@ -48,56 +44,6 @@ class ConvAlgorithm(NamedTuple):
     forward: ConvForward
     backward: ConvBackward
     supports: Supports = lambda geometry: True
-
-
-BLOCK = 2**21
-"""Numbers that a block of images may need at a time, 8 MB in float32. A program that needs over 32 MB in all gets them anew from
-the system at every call, page by page, which takes longer than the work."""
-FEW = 2**18
-"""Numbers below which nothing waits: other work fills the gaps then."""
-
-
-def in_blocks(run: Callable[[Array], Array], x: Array, each: int) -> Array:
-    """`run(x)`, of as many images at a time as need up to BLOCK numbers, where an image needs `each`; in at most 16 blocks."""
-    done = _blocks(run, (x,), each)
-    return namespace(*done).concatenate(done) if len(done) > 1 else done[0]
-
-
-def sum_in_blocks(run: Callable[..., Array], each: int, *arrays: Array) -> Array:
-    """`run(*arrays)`, which sums over images, in such blocks too."""
-    return reduce(add, _blocks(run, arrays, each))
-
-
-def _blocks(run: Callable[..., Array], arrays: tuple[Array, ...], each: int) -> list[Array]:
-    n = len(arrays[0])
-    count = max(min(ceil(n / max(BLOCK // max(each, 1), 1)), 16), 1)
-    return in_turn(run, (tuple(a[n * i // count : n * (i + 1) // count] for a in arrays) for i in range(count)))
-
-
-def in_turn(run: Callable[..., Array], parts: Iterable[tuple[Array, ...]]) -> list[Array]:
-    """`[run(*part) for part in parts]`, one after the other, so that they use the same memory."""
-    done = []
-    for part in parts:
-        done.append(run(*(after(done[-1], *part) if done else part)))
-    return done
-
-
-def after(first: Array, *arrays: Array) -> tuple[Array, ...]:
-    """The arrays, made only once an entry of `first` is there, which takes the matrix products behind it.
-
-    XLA on a CPU makes at once whatever it can, and then needs the memory for all of it. What holds it back is a choice that
-    always falls on x, as a compiler cannot know.
-    """
-    xp = namespace(first, *arrays)
-    if xp is np or sum(a.size for a in (first, *arrays)) < FEW or not on_cpu(first):
-        return arrays
-
-    def later(x: Array) -> Array:
-        at = x.reshape(-1)[0]
-        some = first.reshape(-1)[(at != at).astype("int32")]
-        return xp.where((some == some) | (some != some), x, 0)
-
-    return tuple(map(later, arrays))
 
 
 def from_passes(name: str, forward: Pass, weight_gradient: Pass, supports: Supports = lambda geometry: True) -> ConvAlgorithm:

@@ -15,12 +15,14 @@ The rule, measured on a CPU (`python -m experiments loops` for one layer by ever
 5. On NumPy the rest goes tap by tap; one channel as columns, and so does the dw of few.
 """
 
+from collections.abc import Callable
+from functools import partial
 from math import prod
 
 import numpy as np
 
-from funcnn.arrays import HALVES, Array, namespace, on_cpu
-from funcnn.convolution.algorithm import from_passes
+from funcnn.arrays import HALVES, Array, namespace
+from funcnn.convolution.algorithm import Pass, from_passes
 from funcnn.convolution.fft import fft
 from funcnn.convolution.fft import forward as fft_forward
 from funcnn.convolution.fft import weight_gradient as fft_gradient
@@ -37,6 +39,7 @@ from funcnn.convolution.shifted import weight_gradient as shifted_gradient
 from funcnn.convolution.winograd import forward as winograd
 from funcnn.convolution.winograd import weight_gradient as winograd_gradient
 from funcnn.convolution.winograd import winograd2, winograd4
+from funcnn.cpu import at_least, by_platform
 
 SMALL = 16
 """Taps from which a sum of slices is too much for one loop."""
@@ -55,16 +58,16 @@ TOO_MANY = 1024
 
 
 def tile_that_pays(a: Array, c: int, o: int, geometry: Geometry) -> int:
-    """The size of the tiles of outputs with which Winograd's way pays, 0 where it does not."""
+    """The size of the tiles of outputs with which Winograd's way pays on a CPU, 0 where it does not."""
     m = 4 if winograd4.supports(geometry) else 2 if winograd2.supports(geometry) else 0
-    if not m or a.dtype != "float32" or namespace(a) is np or not on_cpu(a) or min(axis.out for axis in geometry.axes) < 4:
+    if not m or a.dtype != "float32" or namespace(a) is np or min(axis.out for axis in geometry.axes) < 4:
         return 0
     return m if c * o >= TRANSFORMS_PAY * (c + o) else 0
 
 
 def frequencies_pay(a: Array, c: int, o: int, geometry: Geometry, wide: int) -> bool:
-    """Whether the Fourier transform is faster than any sum over taps."""
-    if not fft.supports(geometry) or _taps(geometry) < wide or a.dtype not in ("float32", "float64") or not on_cpu(a):
+    """Whether the Fourier transform is faster than any sum over taps on a CPU."""
+    if not fft.supports(geometry) or _taps(geometry) < wide or a.dtype not in ("float32", "float64"):
         return False
     plain = _taps(geometry) * prod(axis.out for axis in geometry.axes) * c * o
     return plain >= FREQUENCIES_PAY * prod(axis.low + axis.size + axis.high for axis in geometry.axes) * (c + o)
@@ -74,52 +77,62 @@ def _taps(geometry: Geometry) -> int:
     return prod(axis.window for axis in geometry.axes)
 
 
-def _by_rows(a: Array, geometry: Geometry) -> bool:
-    return rowwise_supports(geometry) and on_cpu(a) and a.dtype not in HALVES
-
-
 def _within_rows(c: int, o: int, geometry: Geometry) -> tuple[int, int]:
     """The numbers per position in rowwise's columns and in its products: KW C and KH O."""
     rows = geometry.axes[0].window
     return _taps(geometry) // rows * c, rows * o
 
 
-def forward(x: Array, w: Array, geometry: Geometry) -> Array:
-    """y (N, P, Q, O), and dx too."""
+def _forward_pass(x: Array, w: Array, geometry: Geometry, cpu: bool) -> Pass:
+    """Who makes y, and dx too."""
     *_, c, o = w.shape
-    m, taps, eager = tile_that_pays(x, c, o, geometry), _taps(geometry), namespace(x, w) is np
+    taps, eager = _taps(geometry), namespace(x, w) is np
+    m = tile_that_pays(x, c, o, geometry) if cpu else 0
     if m:
-        return winograd(m, x, w, geometry)
-    if frequencies_pay(x, c, o, geometry, WIDE_GRADIENT if eager else WIDE):
-        return fft_forward(x, w, geometry)
+        return partial(winograd, m)
+    if cpu and frequencies_pay(x, c, o, geometry, WIDE_GRADIENT if eager else WIDE):
+        return fft_forward
     if eager:
-        return (im2col if c == geometry.groups == 1 else shifted)(x, w, geometry)
+        return im2col if c == geometry.groups == 1 else shifted
     if c == 1 and taps < SMALL:
-        return shifted(x, w, geometry)
+        return shifted
     columns, products = _within_rows(c, o, geometry)
     moved = {im2col: (4 * taps * c if taps > 1 else c) + 2 * o}  # columns are written and read twice, products once
-    if _by_rows(x, geometry):
+    if cpu and rowwise_supports(geometry) and x.dtype not in HALVES:
         moved[rowwise] = 4 * columns + 2 * products
     if kn2row_supports(geometry):
         moved[kn2row] = c + 4 * taps * o  # products that are padded
-    return min(moved, key=lambda run: moved[run])(x, w, geometry)
+    return min(moved, key=lambda run: moved[run])
 
 
-def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
-    """dw (KH, KW, C / G, O)."""
+def _gradient_pass(x: Array, dy: Array, geometry: Geometry, cpu: bool) -> Pass:
+    """Who makes dw."""
     c, o, taps, eager = x.shape[-1], dy.shape[-1], _taps(geometry), namespace(x, dy) is np
-    m = tile_that_pays(x, c, o, geometry)
+    m = tile_that_pays(x, c, o, geometry) if cpu else 0
     if m:
-        return winograd_gradient(m, x, dy, geometry)
-    if frequencies_pay(x, c, o, geometry, WIDE_GRADIENT):
-        return fft_gradient(x, dy, geometry)
+        return partial(winograd_gradient, m)
+    if cpu and frequencies_pay(x, c, o, geometry, WIDE_GRADIENT):
+        return fft_gradient
     if geometry.groups == c > 1 or (eager and c >= MANY):
-        return shifted_gradient(x, dy, geometry)
+        return shifted_gradient
     moved = 4 * sum(_within_rows(c, o, geometry))
-    if _by_rows(x, geometry) and not eager and moved < min(4 * taps * c + o, TOO_MANY):
-        return rowwise_gradient(x, dy, geometry)
-    large = c >= MANY and dy.size // o * taps * c >= LARGE_COLUMNS
-    return (shifted_gradient if large else im2col_gradient)(x, dy, geometry)
+    by_rows = cpu and not eager and rowwise_supports(geometry) and x.dtype not in HALVES
+    if by_rows and moved < min(4 * taps * c + o, TOO_MANY):
+        return rowwise_gradient
+    return shifted_gradient if c >= MANY and at_least(dy.size // o * taps * c, LARGE_COLUMNS) else im2col_gradient
 
 
+def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass]) -> Pass:
+    """The pass that `choose` says, for a CPU and for any other platform."""
+
+    def run(first: Array, second: Array, geometry: Geometry) -> Array:
+        tuned, plain = (choose(first, second, geometry, cpu) for cpu in (True, False))
+        if tuned is plain:
+            return tuned(first, second, geometry)
+        return by_platform(lambda a, b: tuned(a, b, geometry), lambda a, b: plain(a, b, geometry), first, second)
+
+    return run
+
+
+forward, weight_gradient = _chosen(_forward_pass), _chosen(_gradient_pass)
 auto = from_passes("auto", forward, weight_gradient)

@@ -16,7 +16,7 @@ def _windows(x, axes):
     for position in product(*(range(a.out) for a in axes)):
         first = [p * a.stride for p, a in zip(position, axes, strict=True)]
         seen = padded[:, *(slice(f, f + a.reach, a.dilation) for f, a in zip(first, axes, strict=True))]
-        yield position, seen.reshape(len(x), prod(a.window for a in axes), c)
+        yield position, seen.reshape(x.shape[0], prod(a.window for a in axes), c)
 
 
 def _forward(x, w, geometry):
@@ -24,7 +24,7 @@ def _forward(x, w, geometry):
     kernel = w.reshape(-1, *w.shape[-2:])  # (KH * KW, C, O)
     y = [contract(seen, kernel, geometry.groups) for _, seen in _windows(x, geometry.axes)]
     y = namespace(x, w).stack(y, axis=1)  # (N, P * Q, O)
-    return y.reshape(len(x), *(a.out for a in geometry.axes), w.shape[-1]), (x, w)
+    return y.reshape(x.shape[0], *(a.out for a in geometry.axes), w.shape[-1]), (x, w)
 
 
 def _backward(residuals, dy, geometry):

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from funcnn.arrays import HALVES, Array, namespace
-from funcnn.convolution.algorithm import from_passes, in_blocks
+from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.geometry import Geometry, pad
+from funcnn.cpu import in_blocks
 
 
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:

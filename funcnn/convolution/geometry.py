@@ -13,7 +13,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnn.arrays import Array, check_option, namespace, stored
+from funcnn.arguments import check_option
+from funcnn.arrays import Array, namespace
+from funcnn.cpu import stored
 
 Padding: TypeAlias = Literal["SAME", "VALID", "SAME_LOWER"] | int | Sequence[tuple[int, int]]
 """A rule, or the rows added on all sides, or (low, high) for each spatial axis."""

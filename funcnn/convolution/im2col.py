@@ -3,8 +3,9 @@
 from math import prod
 
 from funcnn.arrays import Array
-from funcnn.convolution.algorithm import contract, contract_rows, from_passes, in_blocks
+from funcnn.convolution.algorithm import contract, contract_rows, from_passes
 from funcnn.convolution.geometry import Axis, Geometry, by_rows, columns, pad
+from funcnn.cpu import in_blocks
 
 
 def _columns(x: Array, axes: tuple[Axis, ...]) -> Array:

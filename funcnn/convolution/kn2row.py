@@ -10,8 +10,9 @@ Source: Anderson, Vasudevan, Keane & Gregg 2017, arXiv:1709.03395.
 from math import prod
 
 from funcnn.arrays import Array, namespace
-from funcnn.convolution.algorithm import from_passes, in_blocks
+from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.geometry import Geometry, add_taps, offsets, pad, untap
+from funcnn.cpu import in_blocks
 
 
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:

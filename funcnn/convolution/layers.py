@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from jax.nn.initializers import Initializer, he_normal, zeros
 from jax.random import fold_in
 
-from funcnn.arrays import check_array, check_in_shape, check_option, check_params, sum_rows
+from funcnn.arguments import check_array, check_in_shape, check_option, check_params
 from funcnn.convolution.algorithm import ConvAlgorithm
 from funcnn.convolution.auto import auto
 from funcnn.convolution.geometry import Padding, window
+from funcnn.cpu import sum_rows
 from funcnn.layer import Layer, stateless
 
 
@@ -79,7 +80,7 @@ def conv(
     def backward(residuals, dy):
         """dw[kh, kw] = sum_{n, p, q} x[n, p * SH + kh, q * SW + kw]^T dy[n, p, q],  db = sum_{n, p, q} dy,  dx: see the algorithm."""
         geometry = geometry_of(residuals[0])
-        check_array("conv", "dy", dy, (len(residuals[0]), *(a.out for a in geometry.axes), features))
+        check_array("conv", "dy", dy, (residuals[0].shape[0], *(a.out for a in geometry.axes), features))
         dx, dw = algorithm.backward(residuals, dy, geometry)
         return {"w": dw} | ({"b": sum_rows(dy)} if bias else {}), dx
 

@@ -10,8 +10,9 @@ there 0 times it is added.
 from math import prod
 
 from funcnn.arrays import Array, namespace
-from funcnn.convolution.algorithm import from_passes, in_blocks, sum_in_blocks
+from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.geometry import Axis, Geometry, add_taps, by_rows, columns, offsets, pad, untap
+from funcnn.cpu import in_blocks, sum_in_blocks
 
 
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:

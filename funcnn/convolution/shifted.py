@@ -3,9 +3,10 @@
 from functools import reduce
 from operator import add
 
-from funcnn.arrays import Array, namespace, stored, sum_rows
-from funcnn.convolution.algorithm import contract, contract_rows, from_passes, in_turn
+from funcnn.arrays import Array, namespace
+from funcnn.convolution.algorithm import contract, contract_rows, from_passes
 from funcnn.convolution.geometry import Geometry, offsets, pad, tap
+from funcnn.cpu import in_turn, stored, sum_rows
 
 
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:

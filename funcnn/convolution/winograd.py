@@ -22,8 +22,9 @@ from operator import add
 import numpy as np
 
 from funcnn.arrays import Array, namespace
-from funcnn.convolution.algorithm import from_passes, in_blocks, in_turn
+from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.geometry import Axis, Geometry, pad
+from funcnn.cpu import in_blocks, in_turn
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -80,7 +81,7 @@ def forward(m: int, x: Array, w: Array, geometry: Geometry) -> Array:
     u = (gg @ w.reshape(gg.shape[1], -1)).reshape(len(bt), len(bt), *w.shape[2:])  # (t, t, C, O)
 
     def run(x: Array) -> Array:
-        rows, n = _rows(m, x, axes), len(x)
+        rows, n = _rows(m, x, axes), x.shape[0]
 
         def row_of_outputs(whole: Array, u: Array) -> Array:
             products = (_row_of_tiles(whole, bt, m, tq) @ u).reshape(len(bt), n, tp, tq, o)

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnn.arrays import Array, check_key
+from funcnn.arguments import check_key
+from funcnn.arrays import Array
 from funcnn.datasets.split import Split
 
 LINE_CLASSES = ("vertical", "horizontal")

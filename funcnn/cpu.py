@@ -1,0 +1,195 @@
+"""What exists only because of how a CPU runs a program, by XLA or by NumPy: one room, one switch.
+
+Layers and algorithms say what is computed. What stands here says in which parts, in which order, and what is kept in memory in
+between; on and off agree to rounding. On by default where a CPU runs the program, which XLA knows only when it lowers it, so that
+no other platform ever sees any of it; `with fn.cpu_tuning(False):` turns it off for what is traced inside.
+"""
+
+import ctypes
+import platform
+from collections.abc import Callable, Iterable
+from functools import reduce
+from math import ceil, prod
+from operator import add
+
+import jax
+import numpy as np
+
+from funcnn.arrays import HALVES, Array, PyTree, namespace
+
+cpu_tuning = jax.make_user_context(None)
+"""The switch, a context: None leaves it to the platform, True and False decide for everything that is traced or run inside."""
+
+BLOCK = 2**21
+"""Numbers that a block of images may need at a time, 8 MB in float32. A program that needs over 32 MB in all gets them anew from
+the system at every call, page by page, which takes longer than the work."""
+FEW = 2**18
+"""Numbers below which nothing waits: other work fills the gaps then."""
+LARGE = 2**19
+"""Numbers from which a sum is worth sharing out."""
+LARGE_CHEAP = 2**16
+"""Numbers from which that is so where they are cheap to make."""
+PARTS = 8
+"""Parts of the examples that are added up first: twice as many are too much for one loop, half as many slower."""
+
+
+def by_platform(tuned: Callable[..., PyTree], plain: Callable[..., PyTree], *arrays: Array) -> PyTree:
+    """`tuned(*arrays)` where a CPU runs it, `plain(*arrays)` elsewhere; of what JAX traces, XLA decides when it lowers the program."""
+    on = cpu_tuning.value
+    if on is None and any(isinstance(a, jax.core.Tracer) for a in arrays):
+        return jax.lax.platform_dependent(*arrays, cpu=_decided(tuned, True), default=_decided(plain, False))
+    if on is None:
+        on = all(device.platform == "cpu" for a in arrays if isinstance(a, jax.Array) for device in a.devices())
+    return (tuned if on else plain)(*arrays)
+
+
+def _decided(run: Callable[..., PyTree], on: bool) -> Callable[..., PyTree]:
+    """`run` with the switch set, so that nothing inside has to ask again."""
+
+    def inside(*arrays: Array) -> PyTree:
+        with cpu_tuning(on):
+            return run(*arrays)
+
+    return inside
+
+
+def on_numpy(*arrays: Array) -> bool:
+    """Whether NumPy computes, and what it is good at is wanted."""
+    return namespace(*arrays) is np and cpu_tuning.value is not False
+
+
+def at_least(count: int, least: int) -> bool:
+    """Whether `count` is that large; no, where it depends on a symbolic batch size (`jax.export`)."""
+    return isinstance(count, int) and count >= least
+
+
+def in_blocks(run: Callable[[Array], Array], x: Array, each: int) -> Array:
+    """`run(x)`, of as many images at a time as need up to BLOCK numbers, where an image needs `each`; in at most 16 blocks."""
+
+    def blocks(x: Array) -> Array:
+        done = _blocks(run, (x,), each)
+        return namespace(*done).concatenate(done) if len(done) > 1 else done[0]
+
+    return by_platform(blocks, run, x) if _count(x, each) > 1 else run(x)
+
+
+def sum_in_blocks(run: Callable[..., Array], each: int, *arrays: Array) -> Array:
+    """`run(*arrays)`, which sums over images, in such blocks too."""
+    many = _count(arrays[0], each) > 1
+    return by_platform(lambda *arrays: reduce(add, _blocks(run, arrays, each)), run, *arrays) if many else run(*arrays)
+
+
+def _count(x: Array, each: int) -> int:
+    n = x.shape[0]
+    return max(min(ceil(n / max(BLOCK // max(each, 1), 1)), 16), 1) if at_least(n, 1) else 1
+
+
+def _blocks(run: Callable[..., Array], arrays: tuple[Array, ...], each: int) -> list[Array]:
+    n, count = arrays[0].shape[0], _count(arrays[0], each)
+    return in_turn(run, (tuple(a[n * i // count : n * (i + 1) // count] for a in arrays) for i in range(count)))
+
+
+def in_turn(run: Callable[..., Array], parts: Iterable[tuple[Array, ...]]) -> list[Array]:
+    """`[run(*part) for part in parts]`, one after the other, so that they use the same memory."""
+    done = []
+    for part in parts:
+        done.append(run(*(after(done[-1], *part) if done else part)))
+    return done
+
+
+def after(first: Array, *arrays: Array) -> tuple[Array, ...]:
+    """The arrays, made only once an entry of `first` is there, which takes the matrix products behind it.
+
+    XLA on a CPU makes at once whatever it can, and then needs the memory for all of it. What holds it back is a choice that
+    always falls on x, as a compiler cannot know.
+    """
+    if namespace(first, *arrays) is np or not at_least(sum(a.size for a in (first, *arrays)), FEW):
+        return arrays
+
+    def later(first: Array, *arrays: Array) -> tuple[Array, ...]:
+        return tuple(_later(first, x) for x in arrays)
+
+    return by_platform(later, lambda first, *arrays: arrays, first, *arrays)
+
+
+def _later(first: Array, x: Array) -> Array:
+    at = x.reshape(-1)[0]
+    some = first.reshape(-1)[(at != at).astype("int32")]
+    return namespace(first, x).where((some == some) | (some != some), x, 0)
+
+
+def stored(run: Callable[[Array], PyTree], x: Array) -> PyTree:
+    """`run(x)`, which works example by example, as an array in memory that later work reads.
+
+    XLA on a CPU would put cheap work into every loop that reads its result, and make it anew for each of a pool's taps. It does
+    not reach behind a concatenation, here of two halves of the examples.
+    """
+
+    def halves(x: Array) -> PyTree:
+        half = x.shape[0] // 2
+        return jax.tree.map(lambda *parts: namespace(*parts).concatenate(parts), run(x[:half]), run(x[half:]))
+
+    return run(x) if namespace(x) is np or not at_least(x.shape[0], 2) else by_platform(halves, run, x)
+
+
+def sum_rows(a: Array, cheap: bool = False) -> Array:
+    """The sum over all axes but the last: (C,).
+
+    XLA on a CPU makes a sum into which it has fused other work number by number, on one core. A large sum is therefore a product
+    with ones, before which it stores `a`; of what is `cheap` to make from stored arrays eight parts of the examples are added up
+    before that, in one loop, on vectors, by all cores. For NumPy too a product is many times faster than a sum.
+    """
+    axes, numpy = tuple(range(a.ndim - 1)), namespace(a) is np
+
+    def parts(a: Array) -> Array:
+        part = a.shape[0] // PARTS
+        if not cheap or not part or numpy:
+            return _product_with_ones(a)
+        added = reduce(add, (a[i * part : (i + 1) * part] for i in range(PARTS)))  # (N / 8, ..., C)
+        return _product_with_ones(added) + a[part * PARTS :].sum(axes)
+
+    def plain(a: Array) -> Array:
+        return a.sum(axes)
+
+    if a.ndim < 3 or a.dtype in HALVES or not (numpy or at_least(a.size, LARGE_CHEAP if cheap else LARGE)):
+        return plain(a)
+    return by_platform(parts, plain, a)
+
+
+def _product_with_ones(a: Array) -> Array:
+    n, rows = a.shape[0], prod(a.shape[1:-1])
+    return (namespace(a).ones((n, 1, rows), a.dtype) @ a.reshape(n, rows, a.shape[-1])).sum((0, 1))
+
+
+def mean_rows(a: Array, cheap: bool = False) -> Array:
+    """The mean over all axes but the last: (C,). Of 16-bit numbers, whose sum may be larger than they can be, not by their sum."""
+    if a.dtype in HALVES:
+        return a.mean(tuple(range(a.ndim - 1)), dtype="float32").astype(a.dtype)
+    return sum_rows(a, cheap) / (a.size // a.shape[-1])
+
+
+def masked(keep: Array, a: Array) -> Array:
+    """`a` where `keep`, else 0. NumPy's `where` takes a branch for every number, most of them unforeseen: many times a product's time."""
+    if on_numpy(keep, a) and np.isfinite(a).all():
+        return a * keep + 0  # -0 + 0 is 0
+    return namespace(keep, a).where(keep, a, 0)
+
+
+SETTINGS = {"MMAP_MAX": (-4, 0), "TRIM_THRESHOLD": (-1, 2**31 - 1)}
+"""glibc's settings by which freed memory stays with the process, whatever its size: the numbers `mallopt` knows them by (malloc.h), and
+their values, in pieces and in bytes. As environment variables, read at the start of a process, they are `MALLOC_MMAP_MAX_` and
+`MALLOC_TRIM_THRESHOLD_`."""
+
+
+def keep_memory() -> bool:
+    """Keep what is freed, in the whole process and until it ends, for what is asked for next; call it before the first step.
+
+    glibc gives memory above 32 MB back to the system after every call of a compiled program, and is given it anew, page by page, at
+    the next, which can take longer than the program's work. The process then holds the most that it ever needed.
+
+    Returns: whether it could; False where the C library is not glibc, and nothing has changed.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all(mallopt(name, value) == 1 for name, value in SETTINGS.values())
