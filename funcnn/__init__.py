@@ -27,6 +27,10 @@ from funcnn.linear import flatten as flatten
 from funcnn.normalization import batch_norm as batch_norm
 from funcnn.stochastic import dropout as dropout
 
+# Whole networks
+from funcnn.networks import count_parameters as count_parameters
+from funcnn.networks import stages as stages
+
 # Losses and metrics
 from funcnn.losses import accuracy as accuracy
 from funcnn.losses import mean_squared_error as mean_squared_error

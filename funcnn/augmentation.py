@@ -1,4 +1,4 @@
-"""Random changes of images as pure functions of a key, `(key, images) -> images`, for `training.make_epoch(augment=...)`.
+"""Random changes of images as pure functions of a key, `(key, images) -> images`, for `training.Trainer(augment=...)`.
 
 Images (N, H, W, C), JAX arrays, keep their shape and dtype; every image draws for itself.
 """
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from funcnn.arguments import check_array, check_key, check_number, check_option
 from funcnn.arrays import Array
-from funcnn.training import Augment
+from funcnn.training.trainer import Augment
 
 
 def chain(*augments: Augment) -> Augment:

@@ -1,8 +1,9 @@
 """What exists only because of how a CPU runs a program, by XLA or by NumPy: one room, one switch.
 
 Layers and algorithms say what is computed. What stands here says in which parts, in which order, and what is kept in memory in
-between; on and off agree to rounding. On by default where a CPU runs the program, which XLA knows only when it lowers it, so that
-no other platform ever sees any of it; `with fn.cpu_tuning(False):` turns it off for what is traced inside.
+between; on and off agree to rounding. On by default where one CPU device runs the program, which XLA knows only when it lowers it:
+no other platform, and no program that is divided over devices, ever sees any of it. `with fn.cpu_tuning(False):` turns it off for
+what is traced inside.
 """
 
 import ctypes
@@ -14,6 +15,7 @@ from operator import add
 
 import jax
 import numpy as np
+from jax.sharding import AxisType
 
 from funcnn.arrays import HALVES, Array, PyTree, namespace
 
@@ -36,11 +38,21 @@ PARTS = 8
 def by_platform(tuned: Callable[..., PyTree], plain: Callable[..., PyTree], *arrays: Array) -> PyTree:
     """`tuned(*arrays)` where a CPU runs it, `plain(*arrays)` elsewhere; of what JAX traces, XLA decides when it lowers the program."""
     on = cpu_tuning.value
+    if on is None and any(_divided(a) for a in arrays):
+        on = False
     if on is None and any(isinstance(a, jax.core.Tracer) for a in arrays):
         return jax.lax.platform_dependent(*arrays, cpu=_decided(tuned, True), default=_decided(plain, False))
     if on is None:
         on = all(device.platform == "cpu" for a in arrays if isinstance(a, jax.Array) for device in a.devices())
     return (tuned if on else plain)(*arrays)
+
+
+def _divided(a: Array) -> bool:
+    """Whether `a` lies on several devices, over which XLA divides the work: slices of its examples would move them from one to another."""
+    if not isinstance(a, jax.core.Tracer):
+        return False
+    mesh = jax.typeof(a).sharding.mesh
+    return mesh.size > 1 and any(kind != AxisType.Manual for kind in mesh.axis_types)  # under `jax.shard_map` a device has its own part
 
 
 def _decided(run: Callable[..., PyTree], on: bool) -> Callable[..., PyTree]:

@@ -11,6 +11,7 @@ import pytest
 
 import funcnn as fn
 from funcnn import augmentation, training
+from funcnn.training import Trainer, microbatched
 
 pytestmark = pytest.mark.usefixtures("optax_promotes")
 KEY = jax.random.key(0)
@@ -31,7 +32,8 @@ def same(a, b):
 def train(epochs=2, optimizer=None, net=NET, seed=0, x=X, targets=LABELS, **options):
     optimizer = optimizer or optax.adam(1e-2)
     options = {"batch_size": 5, "last_batch": "drop", **options}
-    epoch, ts = training.make_epoch(net, optimizer, **options), training.init(net, optimizer, jax.random.key(seed), x.shape[1:])
+    trainer = training.Trainer(net, optimizer, **options)
+    epoch, ts = training.make_epoch(trainer), training.init(trainer, jax.random.key(seed), x.shape[1:])
     history = []
     for _ in range(epochs):
         ts, metrics = epoch(ts, x, targets)
@@ -76,7 +78,7 @@ def test_without_shuffling_the_batches_come_in_order():
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_every_batch_is_augmented_with_a_key_of_its_own(shuffle):
-    keys = training.init(fn.identity, optax.sgd(0.1), KEY, (6, 6, 1)).key
+    keys = training.init(Trainer(fn.identity, optax.sgd(0.1)), KEY, (6, 6, 1)).key
     plain = train(**SEEN, shuffle=shuffle, epochs=1)[1][0]["seen"]
     noisy = train(**SEEN, shuffle=shuffle, epochs=1, augment=lambda key, x: x + jax.random.normal(key, (5, 1, 1, 1)))[1][0]["seen"]
     noise = [jax.random.normal(jax.random.fold_in(jax.random.fold_in(keys, 2), step), (5, 1, 1, 1)) for step in range(5)]
@@ -97,11 +99,11 @@ def test_a_training_that_is_taken_up_again_sees_the_batches_it_would_have_seen()
 def test_a_step_is_one_update_of_the_optimizer():
     optimizer = optax.sgd(0.1)
     net = fn.serial(fn.flatten, fn.dense(3))
-    ts = training.init(net, optimizer, KEY, X.shape[1:])
+    ts = training.init(Trainer(net, optimizer), KEY, X.shape[1:])
     logits, vjp = jax.vjp(lambda p: net.apply(p, ts.state, X)[0], ts.params)
     loss, dlogits = fn.softmax_cross_entropy(logits, LABELS)
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, ts.params, vjp(dlogits)[0])
-    ts, metrics = training.make_step(net, optimizer)(ts, X, LABELS)
+    ts, metrics = training.make_step(Trainer(net, optimizer))(ts, X, LABELS)
     for a, b in zip(jax.tree.leaves(ts.params), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-6)
@@ -111,7 +113,7 @@ def test_a_step_is_one_update_of_the_optimizer():
 def test_epoch_and_steps_are_the_same_training():
     optimizer = optax.adam(1e-2)
     by_epoch, history, _ = train(epochs=1, optimizer=optimizer)
-    ts, step = training.init(NET, optimizer, jax.random.key(0), X.shape[1:]), training.make_step(NET, optimizer)
+    ts, step = training.init(Trainer(NET, optimizer), jax.random.key(0), X.shape[1:]), training.make_step(Trainer(NET, optimizer))
     order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(ts.key, 1), 0), 22)
     for i in range(4):
         batch = np.asarray(order[5 * i : 5 * i + 5])
@@ -131,7 +133,7 @@ def test_manual_and_automatic_gradients_train_alike():
 
 def test_manual_gradients_run_backward_and_automatic_ones_do_not():
     still = NET._replace(backward=lambda r, dy: (jax.tree.map(jnp.zeros_like, NET.backward(r, dy)[0]), None))
-    before = training.init(still, optax.sgd(0.1), jax.random.key(0), X.shape[1:]).params
+    before = training.init(Trainer(still, optax.sgd(0.1)), jax.random.key(0), X.shape[1:]).params
     assert same(train(net=still, optimizer=optax.sgd(0.1), gradients="manual")[0].params, before)
     assert not same(train(net=still, optimizer=optax.sgd(0.1), gradients="auto")[0].params, before)
 
@@ -169,8 +171,8 @@ def test_regression_trains_with_its_own_loss_and_metrics():
 
 @pytest.mark.parametrize("batch_size", [1, 5, 11, 22, 100])
 def test_evaluation_counts_every_example_exactly_once(batch_size):
-    ts = training.init(NET, optax.sgd(0.1), jax.random.key(0), X.shape[1:])
-    evaluate = training.make_evaluate(NET, batch_size=batch_size)
+    ts = training.init(Trainer(NET, optax.sgd(0.1)), jax.random.key(0), X.shape[1:])
+    evaluate = training.make_evaluate(Trainer(NET, optax.sgd(0.1), evaluation_batch=batch_size))
     logits, _ = NET.apply(ts.params, ts.state, X)
     for n in (22, 7):
         got = evaluate(ts.params, ts.state, X[:n], LABELS[:n])
@@ -182,15 +184,15 @@ def test_evaluation_in_float16_counts_beyond_what_float16_can_hold():
     net = fn.serial(fn.flatten, fn.dense(3))
     params, state = jax.tree.map(lambda a: a.astype("float16"), net.init(KEY, (4,)))
     x, labels = np.zeros((100_000, 4), "float16"), np.arange(100_000) % 3
-    got = training.make_evaluate(net, batch_size=7)(params, state, x, labels)
+    got = training.make_evaluate(Trainer(net, optax.sgd(0.1), evaluation_batch=7))(params, state, x, labels)
     np.testing.assert_allclose([got["accuracy"], got["loss"]], [1 / 3, np.log(3)], atol=1e-3)
 
 
 def test_only_the_state_is_donated():
     key, params_before = jax.random.key(3), None
-    ts = training.init(NET, optax.adam(1e-2), key, X.shape[1:])
+    ts = training.init(Trainer(NET, optax.adam(1e-2)), key, X.shape[1:])
     params_before, x = ts.params, jnp.asarray(X)
-    training.make_step(NET, optax.adam(1e-2))(ts, x, LABELS)
+    training.make_step(Trainer(NET, optax.adam(1e-2)))(ts, x, LABELS)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(params_before))
     assert not x.is_deleted()
     assert not key.is_deleted()
@@ -202,7 +204,7 @@ def test_wrong_options_are_refused():
         ({"last_batch": "pad"}, 'expected last_batch "drop" or "wrap", got \'pad\''),
         ({"shuffle": "no"}, "expected shuffle to be True or False, got 'no'"),
         ({"augment": 3}, "expected augment to be a function (key, x) -> x, such as augmentation.flip(), got 3"),
-        ({"gradients": "numeric"}, 'expected gradients "manual" or "auto", got \'numeric\''),
+        ({"gradients": "numeric"}, 'expected gradients "manual", "auto" or (net, loss) -> gradient, got \'numeric\''),
         ({"batch_size": 23}, 'expected at least one batch of 23, got 22 examples; use last_batch="wrap"'),
         ({"targets": LABELS.tolist()}, "expected targets to be a NumPy or JAX array of examples, got list"),
         ({"targets": LABELS[:3]}, "expected as many targets as examples, at least one, got 3 and 22"),
@@ -220,14 +222,15 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 import jax, numpy as np, optax, funcnn as fn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 from funcnn import training
+from funcnn.training import Trainer
 net = fn.serial(fn.conv(4, (3, 3)), fn.batch_norm(), fn.relu, fn.max_pool((2, 2)), fn.dropout(0.5), fn.flatten, fn.dense(3))
 x, labels = np.random.default_rng(0).standard_normal((8, 6, 6, 1)).astype("float32"), np.arange(8) % 3
 mesh = Mesh(np.array(jax.devices()), ("batch",))
 over, whole = NamedSharding(mesh, P("batch")), NamedSharding(mesh, P())
 results = []
 for place_state, place_data in ((lambda a: a, lambda a: a), (lambda a: jax.device_put(a, whole), lambda a: jax.device_put(a, over))):
-    ts = place_state(training.init(net, optax.sgd(0.1), jax.random.key(0), (6, 6, 1)))
-    step = training.make_step(net, optax.sgd(0.1))
+    ts = place_state(training.init(Trainer(net, optax.sgd(0.1)), jax.random.key(0), (6, 6, 1)))
+    step = training.make_step(Trainer(net, optax.sgd(0.1)))
     for _ in range(3):
         ts, metrics = step(ts, place_data(x), place_data(labels))
     results.append(jax.tree.map(np.asarray, (ts.params, ts.state, metrics)))
@@ -246,9 +249,9 @@ def test_microbatches_give_the_gradient_of_the_batch():
     rng, optimizer, after = np.random.default_rng(0), optax.adam(0.01), []
     x, labels = rng.standard_normal((24, 6, 5, 1)), rng.integers(0, 3, 24)
     for count in (1, 2, 4):
-        epoch = training.make_epoch(net, optimizer, batch_size=8, last_batch="drop", microbatches=count)
-        step = training.make_step(net, optimizer, microbatches=count)
-        ts, metrics = epoch(training.init(net, optimizer, KEY, (6, 5, 1)), x, labels)
+        epoch = training.make_epoch(Trainer(net, optimizer, batch_size=8, last_batch="drop", gradients=microbatched(count)))
+        step = training.make_step(Trainer(net, optimizer, gradients=microbatched(count)))
+        ts, metrics = epoch(training.init(Trainer(net, optimizer), KEY, (6, 5, 1)), x, labels)
         ts, one = step(ts, x[:8], labels[:8])
         after.append((ts.params, metrics, one))
     for other in after[1:]:
@@ -261,15 +264,15 @@ def test_microbatches_refuse_what_they_would_change():
     x, labels = np.random.default_rng(0).standard_normal((6, 3)).astype("float32"), np.arange(6) % 2
 
     def fresh():
-        return training.init(net, optimizer, KEY, (3,))
+        return training.init(Trainer(net, optimizer), KEY, (3,))
 
-    with pytest.raises(ValueError, match=r"^training: expected microbatches=1 for a network with a state.*split_statistics=True"):
-        training.make_step(net, optimizer, microbatches=2)(fresh(), x, labels)
-    with pytest.raises(ValueError, match=r"^training: expected a batch that divides into 4 microbatches, got 6 examples"):
-        training.make_step(net, optimizer, microbatches=4, split_statistics=True)(fresh(), x, labels)
-    with pytest.raises(ValueError, match=r"^training: expected microbatches to be a whole number of at least 1, got 0"):
-        training.make_step(net, optimizer, microbatches=0)
-    split, _ = training.make_step(net, optimizer, microbatches=2, split_statistics=True)(fresh(), x, labels)
+    with pytest.raises(ValueError, match=r"^microbatched: expected count=1 for a network with a state.*split_statistics=True"):
+        training.make_step(Trainer(net, optimizer, gradients=microbatched(2)))(fresh(), x, labels)
+    with pytest.raises(ValueError, match=r"^microbatched: expected a batch that divides into 4 parts, got 6 examples"):
+        training.make_step(Trainer(net, optimizer, gradients=microbatched(4, split_statistics=True)))(fresh(), x, labels)
+    with pytest.raises(ValueError, match=r"^microbatched: expected count to be a whole number of at least 1, got 0"):
+        training.make_step(Trainer(net, optimizer, gradients=microbatched(0)))
+    split, _ = training.make_step(Trainer(net, optimizer, gradients=microbatched(2, split_statistics=True)))(fresh(), x, labels)
     assert np.isfinite(split.params[0]["w"]).all()
     assert not np.array_equal(split.state[1]["mean"], fresh().state[1]["mean"])
 
@@ -278,6 +281,6 @@ def test_microbatches_refuse_what_they_would_change():
 def test_microbatches_draw_other_masks_for_each_part():
     """Equal examples, one in each part, would have equal outputs with equal masks."""
     net, optimizer = fn.serial(fn.dropout(0.5), fn.dense(2)), optax.sgd(0.1)
-    step = training.make_step(net, optimizer, microbatches=4, metrics=lambda outputs, targets: {"outputs": outputs})
-    _, metrics = step(training.init(net, optimizer, KEY, (64,)), np.ones((4, 64), "float32"), np.zeros(4, "int32"))
+    step = training.make_step(Trainer(net, optimizer, gradients=microbatched(4), metrics=lambda outputs, targets: {"outputs": outputs}))
+    _, metrics = step(training.init(Trainer(net, optimizer), KEY, (64,)), np.ones((4, 64), "float32"), np.zeros(4, "int32"))
     assert len(np.unique(np.asarray(metrics["outputs"])[:, 0])) == 4

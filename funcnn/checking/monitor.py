@@ -1,4 +1,4 @@
-"""Both gradients side by side while a network trains: `training.make_epoch(..., monitor=monitor(net, loss))`."""
+"""Both gradients side by side while a network trains: `training.Trainer(..., monitor=monitor())`."""
 
 from collections.abc import Sequence
 
@@ -9,31 +9,29 @@ from funcnn.arguments import check_option
 from funcnn.arrays import Array, PyTree
 from funcnn.combinators import keys_of
 from funcnn.layer import Layer
-from funcnn.losses import softmax_cross_entropy
 from funcnn.training import Loss, Metrics, Monitor
 
 
-def monitor(net: Layer, *, every: int = 50, examples: int = 8, loss: Loss = softmax_cross_entropy) -> Monitor:
+def monitor(*, every: int = 50, examples: int = 8) -> Monitor:
     """Compare `backward` with `jax.vjp` at every `every`-th step, layer by layer, inside the compiled program.
 
     Each layer gets the cotangent that `jax.vjp` of the layers behind it gives, so that only a layer that is wrong itself looks wrong.
 
     Args:
-        net: the network that is trained; where it is a `serial`, each of its layers is a row.
         every: how many steps lie between two checks.
         examples: how many of the batch's examples, the first, are looked at; what is wrong for these is wrong.
-        loss: as in training.
 
     Returns:
-        What `training.make_step` and `make_epoch` take: metrics "gradient_error" and "gradient_cosine", (layers,) each, in the
-        order of `layer_names(net)`; of each layer's leaves the worst: |manual - automatic| / |automatic| and the cosine between both.
-        NaN at the steps between.
+        What `training.Trainer(monitor=...)` takes. Where the network is a `serial`, each of its layers is a row: metrics "gradient_error"
+        and "gradient_cosine", (layers,) each, in the order of `layer_names(net)`; of each layer's leaves the worst:
+        |manual - automatic| / |automatic| and the cosine between both. NaN at the steps between.
     """
     check_option("monitor", "every", every)
     check_option("monitor", "examples", examples)
 
-    def measure(params: PyTree, state: PyTree, x: Array, targets: Array, key: Array) -> Metrics:
-        inside, h, targets = [], x[:examples], targets[:examples]
+    def measure(net: Layer, loss: Loss, params: PyTree, state: PyTree, x: PyTree, targets: PyTree, key: Array) -> Metrics:
+        h, targets = jax.tree.map(lambda a: a[:examples], (x, targets))
+        inside = []
         if net.in_series:
             series = zip(net.layers, params, state, keys_of(net.name, key, len(net.layers)), strict=True)
         else:

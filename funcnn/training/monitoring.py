@@ -1,7 +1,7 @@
 """A look at the training every so many steps, inside the compiled program."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,20 +12,20 @@ Metrics: TypeAlias = dict[str, Array]
 
 
 class Measurement(Protocol):
-    def __call__(self, params: PyTree, state: PyTree, x: Array, targets: Array, key: Array, /) -> Metrics: ...
+    def __call__(self, net: Any, loss: Any, params: PyTree, state: PyTree, x: PyTree, targets: PyTree, key: Array, /) -> Metrics: ...
 
 
 class Monitor(NamedTuple):
-    """What is measured at every `every`-th step beside the metrics, such as `funcnn.checking.monitor`; NaN between."""
+    """What is measured of a network and its loss at every `every`-th step, such as by `funcnn.checking.monitor`; NaN between."""
 
     every: int
     measure: Measurement
 
 
-def looked(monitor: Monitor, step: Array, arguments: tuple) -> Metrics:
+def looked(monitor: Monitor, measure: Callable[[], Metrics], step: Array) -> Metrics:
     """What the monitor says of this step, or NaN where it is not its turn."""
-    nothing = jax.tree.map(lambda a: jnp.full(a.shape, jnp.nan, a.dtype), jax.eval_shape(monitor.measure, *arguments))
-    return jax.lax.cond(step % monitor.every == 0, lambda: monitor.measure(*arguments), lambda: nothing)
+    nothing = jax.tree.map(lambda a: jnp.full(a.shape, jnp.nan, a.dtype), jax.eval_shape(measure))
+    return jax.lax.cond(step % monitor.every == 0, measure, lambda: nothing)
 
 
 def scan_and_look(body: Callable, look: Callable, carry: PyTree, xs: Array, first: Array, every: int) -> tuple[PyTree, Metrics]:

@@ -1,0 +1,137 @@
+"""The course of a training on the host: a generator of events. What to do about them is the loop's own business."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from funcnn.arguments import check_option
+from funcnn.arrays import Array, PyTree
+from funcnn.training.devices import over_any_mesh
+from funcnn.training.monitoring import Metrics
+from funcnn.training.programs import Program, epoch_of, make_evaluate
+from funcnn.training.trainer import Trainer, TrainState, checked, init
+
+
+class Event(NamedTuple):
+    """Something that has happened in a training.
+
+    Attributes:
+        kind: "epoch", an epoch of training is over; "evaluation", the network was evaluated after it.
+        epoch: which one, from 1 on.
+        metrics: the means over the epoch's steps, or over all examples that were evaluated.
+        train_state: as it is then; it stays valid.
+        seconds: that this took, the first time with compiling.
+        steps: of an epoch the metrics step by step, NumPy arrays (steps, ...), what a monitor reports among them.
+    """
+
+    kind: Literal["epoch", "evaluation"]
+    epoch: int
+    metrics: dict[str, float]
+    train_state: TrainState
+    seconds: float
+    steps: dict[str, np.ndarray] = {}  # noqa: RUF012  (nobody writes to it)
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+        return f"{self.kind} {self.epoch}: {numbers} ({self.seconds:.1f} s)"
+
+
+def fit(
+    trainer: Trainer,
+    data: tuple[PyTree, PyTree],
+    *,
+    epochs: int,
+    key: Array | None = None,
+    train_state: TrainState | None = None,
+    validation: tuple[PyTree, PyTree] | None = None,
+) -> Iterator[Event]:
+    """Train, an event at a time: leave the loop, and the training stops. Nothing is printed or written.
+
+    Args:
+        trainer: what is trained, and how.
+        data: (x, targets), N examples each.
+        epochs: how many there are in all.
+        key: what a fresh state is drawn from.
+        train_state: in place of a key, where to go on; epochs that its steps have done are not done again.
+        validation: (x, targets) to evaluate on after every epoch.
+
+    Yields:
+        An event after each epoch, and one after its evaluation. The same trainer compiles once, for any number of trainings.
+
+    Raises:
+        TypeError, ValueError: as `make_epoch`; neither a key nor a state, or both.
+    """
+    if (key is None) == (train_state is None):
+        got = "neither" if key is None else "both"
+        raise ValueError(f"training: expected either key, for a fresh training, or train_state, to go on, got {got}")
+    x, targets = _pair("data", data)
+    examples = jax.tree.leaves(x)[0].shape[0]
+    each = trainer.steps_an_epoch(examples)
+    trainer, epoch, evaluate = _programs(trainer, each * check_option("training", "epochs", epochs))
+    data, held_out = jax.device_put((x, targets)), None if validation is None else jax.device_put(_pair("validation", validation))
+    return _events(trainer, epoch, evaluate, data, held_out, epochs, each, key, train_state)
+
+
+def _events(trainer, epoch, evaluate, data, held_out, epochs, each, key, ts) -> Iterator[Event]:
+    start = time.perf_counter()
+    ts = init(trainer, key, jax.tree.map(lambda a: a.shape[1:], data[0])) if ts is None else ts
+    for i in range(int(ts.step) // each + 1, epochs + 1):
+        ts, metrics = jax.block_until_ready(epoch(ts, *data))
+        seconds = time.perf_counter() - start
+        yield Event("epoch", i, _means(metrics), ts, seconds, {name: np.asarray(value) for name, value in metrics.items()})
+        if held_out is not None:
+            start = time.perf_counter()
+            measured = {name: float(value) for name, value in evaluate(ts.params, ts.state, *held_out).items()}
+            yield Event("evaluation", i, measured, ts, time.perf_counter() - start)
+        start = time.perf_counter()
+
+
+def _pair(name: str, data: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        got = f"{type(data).__name__} of {len(data)}" if isinstance(data, tuple | list) else type(data).__name__
+        raise TypeError(f"training: expected {name} to be a pair (x, targets), got {got}")
+    return data[0], data[1]
+
+
+def _means(metrics: Metrics) -> dict[str, float]:
+    """The means of what has one number a step; what a monitor reports has more, and none between its looks."""
+    return {name: float(values.mean()) for name, values in metrics.items() if values.ndim == 1}
+
+
+@lru_cache(maxsize=16)
+def _programs(trainer: Trainer, steps: int) -> tuple[Trainer, Program, Callable]:
+    """The trainer for that many steps, its epoch, which donates nothing, so that every event's state stays valid, and its evaluation."""
+    trainer = checked(trainer.for_steps(steps))
+    return trainer, jax.jit(over_any_mesh(epoch_of(trainer))), make_evaluate(trainer)
+
+
+def stop_early(
+    events: Iterable[Event], *, patience: int, metric: str = "loss", best: Literal["smallest", "largest"] = "smallest"
+) -> Iterator[Event]:
+    """The events, until an evaluation's metric was not better than the best before for `patience` evaluations in a row.
+
+    Raises:
+        ValueError: an option out of range; a metric that no evaluation reports.
+    """
+    check_option("stop_early", "patience", patience)
+    if best not in ("smallest", "largest"):
+        raise ValueError(f'stop_early: expected best "smallest" or "largest", got {best!r}')
+    return _until(events, patience, metric, 1 if best == "smallest" else -1)
+
+
+def _until(events: Iterable[Event], patience: int, metric: str, sign: int) -> Iterator[Event]:
+    reached, waited = float("inf"), 0
+    for event in events:
+        yield event
+        if event.kind != "evaluation":
+            continue
+        if metric not in event.metrics:
+            raise ValueError(f"stop_early: expected a metric of the evaluation, one of {sorted(event.metrics)}, got {metric!r}")
+        value = sign * event.metrics[metric]
+        reached, waited = (value, 0) if value < reached else (reached, waited + 1)
+        if waited == patience:
+            return

@@ -1,0 +1,56 @@
+"""A batch that is divided over devices stays so, by what JAX knows of its arrays while it traces."""
+
+from collections.abc import Callable
+
+import jax
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from funcnn.arrays import PyTree
+
+
+def divide(batch: PyTree) -> PyTree:
+    """The batch with its examples divided over the devices of the mesh that its arrays are on, where they come out even.
+
+    What is taken from an array by index is otherwise whole on every device, and every device computes everything.
+    """
+
+    def one(a: jax.Array) -> jax.Array:
+        mesh = jax.typeof(a).sharding.mesh
+        axes = tuple(name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Auto)
+        while axes and a.shape[0] % _size(mesh, axes):
+            axes = axes[:-1]
+        return jax.lax.with_sharding_constraint(a, NamedSharding(mesh, P(axes))) if axes and mesh.size > 1 else a
+
+    return jax.tree.map(one, batch)
+
+
+def _size(mesh: jax.sharding.AbstractMesh, axes: tuple[str, ...]) -> int:
+    size = 1
+    for name in axes:
+        size *= mesh.shape[name]
+    return size
+
+
+def over_any_mesh(program: Callable) -> Callable:
+    """`program(first, *others) -> (like first, others)` for arrays on a mesh whose axes are explicit, too: inside they are automatic.
+
+    An explicit axis asks for an output's sharding wherever a sum goes over it. What comes out is placed as the first argument is;
+    the rest, metrics, is on every device.
+    """
+
+    def run(first: PyTree, *others: PyTree) -> tuple[PyTree, PyTree]:
+        meshes = [jax.typeof(a).sharding.mesh for a in jax.tree.leaves((first, *others))]
+        explicit = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
+        if explicit is None:
+            return program(first, *others)
+
+        def place(a: jax.Array) -> NamedSharding:
+            sharding = jax.typeof(a).sharding
+            return NamedSharding(explicit, sharding.spec if sharding.mesh == explicit else P())
+
+        places = jax.tree.map(place, first), NamedSharding(explicit, P())
+        with jax.sharding.use_abstract_mesh(explicit):
+            return jax.sharding.auto_axes(program, axes=explicit.axis_names, out_sharding=places)(first, *others)
+
+    return run
