@@ -35,16 +35,36 @@ PARTS = 8
 """Parts of the examples that are added up first: twice as many are too much for one loop, half as many slower."""
 
 
-def by_platform(tuned: Callable[..., PyTree], plain: Callable[..., PyTree], *arrays: Array) -> PyTree:
-    """`tuned(*arrays)` where a CPU runs it, `plain(*arrays)` elsewhere; of what JAX traces, XLA decides when it lowers the program."""
+def tuned(run: Callable[..., PyTree], plain: Callable[..., PyTree], *arrays: Array) -> PyTree:
+    """`run(*arrays)` where a CPU runs it and the switch is on, else `plain(*arrays)`."""
     on = cpu_tuning.value
-    if on is None and any(_divided(a) for a in arrays):
-        on = False
-    if on is None and any(isinstance(a, jax.core.Tracer) for a in arrays):
-        return jax.lax.platform_dependent(*arrays, cpu=_decided(tuned, True), default=_decided(plain, False))
-    if on is None:
-        on = all(device.platform == "cpu" for a in arrays if isinstance(a, jax.Array) for device in a.devices())
-    return (tuned if on else plain)(*arrays)
+    if on is None and not any(map(_divided, arrays)):
+        return by_platform(run, plain, *arrays)
+    return (run if on else plain)(*arrays)
+
+
+def by_platform(cpu: Callable[..., PyTree], elsewhere: Callable[..., PyTree], *arrays: Array) -> PyTree:
+    """`cpu(*arrays)` or `elsewhere(*arrays)`: of what JAX traces, XLA decides when it lowers the program."""
+    known = _on_cpu.value
+    if known is None and any(isinstance(a, jax.core.Tracer) for a in arrays):
+        return jax.lax.platform_dependent(*arrays, cpu=_decided(cpu, True), default=_decided(elsewhere, False))
+    if known is None:
+        known = all(device.platform == "cpu" for a in arrays if isinstance(a, jax.Array) for device in a.devices())
+    return (cpu if known else elsewhere)(*arrays)
+
+
+_on_cpu = jax.make_user_context(None)
+"""What is known of the platform inside a branch that is for one."""
+
+
+def _decided(run: Callable[..., PyTree], on: bool) -> Callable[..., PyTree]:
+    """`run` for one platform, so that nothing inside has to ask again."""
+
+    def inside(*arrays: Array) -> PyTree:
+        with _on_cpu(on):
+            return run(*arrays)
+
+    return inside
 
 
 def _divided(a: Array) -> bool:
@@ -53,16 +73,6 @@ def _divided(a: Array) -> bool:
         return False
     mesh = jax.typeof(a).sharding.mesh
     return mesh.size > 1 and any(kind != AxisType.Manual for kind in mesh.axis_types)  # under `jax.shard_map` a device has its own part
-
-
-def _decided(run: Callable[..., PyTree], on: bool) -> Callable[..., PyTree]:
-    """`run` with the switch set, so that nothing inside has to ask again."""
-
-    def inside(*arrays: Array) -> PyTree:
-        with cpu_tuning(on):
-            return run(*arrays)
-
-    return inside
 
 
 def on_numpy(*arrays: Array) -> bool:
@@ -82,13 +92,13 @@ def in_blocks(run: Callable[[Array], Array], x: Array, each: int) -> Array:
         done = _blocks(run, (x,), each)
         return namespace(*done).concatenate(done) if len(done) > 1 else done[0]
 
-    return by_platform(blocks, run, x) if _count(x, each) > 1 else run(x)
+    return tuned(blocks, run, x) if _count(x, each) > 1 else run(x)
 
 
 def sum_in_blocks(run: Callable[..., Array], each: int, *arrays: Array) -> Array:
     """`run(*arrays)`, which sums over images, in such blocks too."""
     many = _count(arrays[0], each) > 1
-    return by_platform(lambda *arrays: reduce(add, _blocks(run, arrays, each)), run, *arrays) if many else run(*arrays)
+    return tuned(lambda *arrays: reduce(add, _blocks(run, arrays, each)), run, *arrays) if many else run(*arrays)
 
 
 def _count(x: Array, each: int) -> int:
@@ -121,7 +131,7 @@ def after(first: Array, *arrays: Array) -> tuple[Array, ...]:
     def later(first: Array, *arrays: Array) -> tuple[Array, ...]:
         return tuple(_later(first, x) for x in arrays)
 
-    return by_platform(later, lambda first, *arrays: arrays, first, *arrays)
+    return tuned(later, lambda first, *arrays: arrays, first, *arrays)
 
 
 def _later(first: Array, x: Array) -> Array:
@@ -141,7 +151,7 @@ def stored(run: Callable[[Array], PyTree], x: Array) -> PyTree:
         half = x.shape[0] // 2
         return jax.tree.map(lambda *parts: namespace(*parts).concatenate(parts), run(x[:half]), run(x[half:]))
 
-    return run(x) if namespace(x) is np or not at_least(x.shape[0], 2) else by_platform(halves, run, x)
+    return run(x) if namespace(x) is np or not at_least(x.shape[0], 2) else tuned(halves, run, x)
 
 
 def sum_rows(a: Array, cheap: bool = False) -> Array:
@@ -165,7 +175,7 @@ def sum_rows(a: Array, cheap: bool = False) -> Array:
 
     if a.ndim < 3 or a.dtype in HALVES or not (numpy or at_least(a.size, LARGE_CHEAP if cheap else LARGE)):
         return plain(a)
-    return by_platform(parts, plain, a)
+    return tuned(parts, plain, a)
 
 
 def _product_with_ones(a: Array) -> Array:

@@ -126,10 +126,10 @@ def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass]) -> Pass:
     """The pass that `choose` says, for a CPU and for any other platform."""
 
     def run(first: Array, second: Array, geometry: Geometry) -> Array:
-        tuned, plain = (choose(first, second, geometry, cpu) for cpu in (True, False))
-        if tuned is plain:
-            return tuned(first, second, geometry)
-        return by_platform(lambda a, b: tuned(a, b, geometry), lambda a, b: plain(a, b, geometry), first, second)
+        here, elsewhere = (choose(first, second, geometry, cpu) for cpu in (True, False))
+        if here is elsewhere:
+            return here(first, second, geometry)
+        return by_platform(lambda a, b: here(a, b, geometry), lambda a, b: elsewhere(a, b, geometry), first, second)
 
     return run
 

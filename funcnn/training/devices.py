@@ -32,25 +32,29 @@ def _size(mesh: jax.sharding.AbstractMesh, axes: tuple[str, ...]) -> int:
     return size
 
 
-def over_any_mesh(program: Callable) -> Callable:
-    """`program(first, *others) -> (like first, others)` for arrays on a mesh whose axes are explicit, too: inside they are automatic.
+def over_any_mesh(program: Callable, *, new_state: bool = True) -> Callable:
+    """`program` for arrays on a mesh whose axes are explicit, too: inside they are automatic.
 
-    An explicit axis asks for an output's sharding wherever a sum goes over it. What comes out is placed as the first argument is;
-    the rest, metrics, is on every device.
+    An explicit axis asks for an output's sharding wherever a sum goes over it.
+
+    Args:
+        program: of trees of arrays, to metrics, which then are on every device.
+        new_state: whether it returns (new state, metrics), the new state to be placed as the old one, its first argument, is.
     """
 
-    def run(first: PyTree, *others: PyTree) -> tuple[PyTree, PyTree]:
-        meshes = [jax.typeof(a).sharding.mesh for a in jax.tree.leaves((first, *others))]
+    def run(*arguments: PyTree) -> PyTree:
+        meshes = [jax.typeof(a).sharding.mesh for a in jax.tree.leaves(arguments)]
         explicit = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
         if explicit is None:
-            return program(first, *others)
+            return program(*arguments)
 
         def place(a: jax.Array) -> NamedSharding:
             sharding = jax.typeof(a).sharding
             return NamedSharding(explicit, sharding.spec if sharding.mesh == explicit else P())
 
-        places = jax.tree.map(place, first), NamedSharding(explicit, P())
+        everywhere = NamedSharding(explicit, P())
+        places = (jax.tree.map(place, arguments[0]), everywhere) if new_state else everywhere
         with jax.sharding.use_abstract_mesh(explicit):
-            return jax.sharding.auto_axes(program, axes=explicit.axis_names, out_sharding=places)(first, *others)
+            return jax.sharding.auto_axes(program, axes=explicit.axis_names, out_sharding=places)(*arguments)
 
     return run

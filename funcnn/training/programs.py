@@ -144,10 +144,7 @@ def make_evaluate(trainer: Trainer) -> Callable[[PyTree, PyTree, PyTree, PyTree]
             totals.append(jax.tree.map(lambda m: m * (n % size), rest))
         return jax.tree.map(lambda *sums: sum(sums) / n, *totals)
 
-    def run(params, state, x, targets):
-        return over_any_mesh(lambda at, x, targets: ((), evaluate(*at, x, targets)))((params, state), x, targets)[1]
-
-    return jax.jit(run)
+    return jax.jit(over_any_mesh(evaluate, new_state=False))
 
 
 def _batches(a: Array, count: int) -> Array:
