@@ -12,8 +12,8 @@ from funcnn.arguments import check_option
 from funcnn.arrays import Array, PyTree
 from funcnn.training.devices import over_any_mesh
 from funcnn.training.monitoring import Metrics
-from funcnn.training.programs import Program, epoch_of, make_evaluate
-from funcnn.training.trainer import Trainer, TrainState, checked, init
+from funcnn.training.programs import Program, count_examples, epoch_of, make_evaluate
+from funcnn.training.trainer import Trainer, TrainState, checked, init, typed
 
 
 class Event(NamedTuple):
@@ -68,24 +68,28 @@ def fit(
     if (key is None) == (train_state is None):
         got = "neither" if key is None else "both"
         raise ValueError(f"training: expected either key, for a fresh training, or train_state, to go on, got {got}")
-    x, targets = _pair("data", data)
-    examples = jax.tree.leaves(x)[0].shape[0]
-    each = trainer.steps_an_epoch(examples)
+    pairs = [_pair("data", data), *([] if validation is None else [_pair("validation", validation)])]
+    counts = [count_examples(*pair) for pair in pairs]
+    each = typed(trainer).steps_an_epoch(counts[0])
     trainer, epoch, evaluate = _programs(trainer, each * check_option("training", "epochs", epochs))
-    data, held_out = jax.device_put((x, targets)), None if validation is None else jax.device_put(_pair("validation", validation))
-    return _events(trainer, epoch, evaluate, data, held_out, epochs, each, key, train_state)
-
-
-def _events(trainer, epoch, evaluate, data, held_out, epochs, each, key, ts) -> Iterator[Event]:
+    data, *held_out = jax.device_put(pairs)
     start = time.perf_counter()
-    ts = init(trainer, key, jax.tree.map(lambda a: a.shape[1:], data[0])) if ts is None else ts
-    for i in range(int(ts.step) // each + 1, epochs + 1):
-        ts, metrics = jax.block_until_ready(epoch(ts, *data))
+    ts = init(trainer, key, jax.tree.map(lambda a: a.shape[1:], data[0])) if train_state is None else train_state
+    left = range(int(ts.step) // each + 1, epochs + 1)
+    return _events(lambda ts: epoch(ts, *data), evaluate, ts, left, held_out, time.perf_counter() - start)
+
+
+def _events(
+    epoch: Callable, evaluate: Callable, ts: TrainState, left: range, held_out: list[tuple[PyTree, PyTree]], spent: float
+) -> Iterator[Event]:
+    start = time.perf_counter() - spent
+    for i in left:
+        ts, metrics = jax.block_until_ready(epoch(ts))
         seconds = time.perf_counter() - start
         yield Event("epoch", i, _means(metrics), ts, seconds, {name: np.asarray(value) for name, value in metrics.items()})
-        if held_out is not None:
+        for x, targets in held_out:
             start = time.perf_counter()
-            measured = {name: float(value) for name, value in evaluate(ts.params, ts.state, *held_out).items()}
+            measured = {name: float(value) for name, value in evaluate(ts.params, ts.state, x, targets).items()}
             yield Event("evaluation", i, measured, ts, time.perf_counter() - start)
         start = time.perf_counter()
 

@@ -42,7 +42,7 @@ def make_step(trainer: Trainer) -> Program:
     step, monitor = _step(checked(trainer)), trainer.monitor
 
     def run(ts: TrainState, x: PyTree, targets: PyTree) -> tuple[TrainState, Metrics]:
-        _examples(x, targets)
+        count_examples(x, targets)
         new, metrics = step(ts, x, targets)
         return new, metrics if monitor is None else metrics | looked(monitor, lambda: _look(trainer, ts, x, targets), ts.step)
 
@@ -90,7 +90,7 @@ def epoch_of(trainer: Trainer) -> Program:
     step, monitor = _step(trainer), trainer.monitor
 
     def epoch(ts: TrainState, x: PyTree, targets: PyTree) -> tuple[TrainState, Metrics]:
-        n = _examples(x, targets)
+        n = count_examples(x, targets)
         steps = trainer.steps_an_epoch(n)
         shuffled = jax.random.permutation(_key_of(ts, _SHUFFLE), n) if trainer.shuffle else jnp.arange(n)
         order = jnp.resize(shuffled, (steps, trainer.batch_size))
@@ -126,7 +126,7 @@ def make_evaluate(trainer: Trainer) -> Callable[[PyTree, PyTree, PyTree, PyTree]
     size = checked(trainer).evaluation_batch
 
     def evaluate(params: PyTree, state: PyTree, x: PyTree, targets: PyTree) -> Metrics:
-        n = _examples(x, targets)
+        n = count_examples(x, targets)
         full = n // size
 
         def means(batch):
@@ -152,7 +152,7 @@ def _batches(a: Array, count: int) -> Array:
     return jnp.moveaxis(a.reshape(a.shape[0] // count, count, *a.shape[1:]), 1, 0)
 
 
-def _examples(x: PyTree, targets: PyTree) -> int:
+def count_examples(x: PyTree, targets: PyTree) -> int:
     """N, or raise unless all arrays have that many examples."""
     lengths = {}
     for what, tree in (("x", x), ("targets", targets)):

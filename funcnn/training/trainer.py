@@ -97,11 +97,16 @@ class TrainState(NamedTuple):
     step: Array
 
 
-def checked(trainer: Trainer) -> Trainer:
-    """The trainer, or raise where one of its options is wrong."""
+def typed(trainer: Trainer) -> Trainer:
+    """The trainer, or raise where it is none."""
     if not isinstance(trainer, Trainer):
         raise TypeError(f"training: expected a training.Trainer(net, optimizer, ...), got {type(trainer).__name__}")
-    net, optimizer, gradients = trainer.net, trainer.optimizer, trainer.gradients
+    return trainer
+
+
+def checked(trainer: Trainer) -> Trainer:
+    """The trainer, or raise where one of its options is wrong."""
+    net, optimizer, gradients = typed(trainer).net, trainer.optimizer, trainer.gradients
     if not isinstance(net, Layer):
         raise TypeError(f"training: expected net to be a layer, such as fn.serial(...), got {type(net).__name__}")
     if not isinstance(optimizer, Optimizer):
