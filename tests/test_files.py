@@ -12,9 +12,10 @@ import pooch
 import pytest
 
 from funcnn import datasets
-from funcnn.datasets import downloaded, files
+from funcnn.datasets import downloaded, mirrors
 from funcnn.datasets.downloaded import FASHION_MNIST, MNIST
-from funcnn.datasets.files import Source, find
+from funcnn.datasets.files import find
+from funcnn.datasets.source import FOLDER_VARIABLE, Source
 from tests.loopback import CONTENT, NAME, Server
 from tests.test_idx import OFFICIAL
 
@@ -29,9 +30,9 @@ def mirror(tmp_path, monkeypatch):
     Server.asked.clear()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.delenv(files.FOLDER_VARIABLE, raising=False)
-    monkeypatch.setattr(files, "SILENCE", 0.5)
-    monkeypatch.setattr(files, "PATIENCE", 1.0)
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    monkeypatch.setattr(mirrors, "SILENCE", 0.5)
+    monkeypatch.setattr(mirrors, "PATIENCE", 1.0)
     sha256 = pooch.file_hash(str(_written(tmp_path / "right", CONTENT)))
 
     def source(*behaviours):
@@ -106,13 +107,13 @@ def test_where_nothing_listens_is_one_clear_error(mirror):
 
 def test_a_secure_mirror_may_not_send_on_to_an_open_one(mirror, monkeypatch):
     """Asked over https, the server answers, in clear, with a redirect to http."""
-    prepare = files.requests.Session.prepare_request
+    prepare = mirrors.requests.Session.prepare_request
 
     def in_clear(session, request):
         request.url = request.url.replace("https:", "http:")
         return prepare(session, request)
 
-    monkeypatch.setattr(files.requests.Session, "prepare_request", in_clear)
+    monkeypatch.setattr(mirrors.requests.Session, "prepare_request", in_clear)
     source = mirror("redirect-to-http")
     secure = source._replace(mirrors=tuple(url.replace("http:", "https:") for url in source.mirrors))
     with pytest.raises(datasets.DataError, match="expected https throughout, was sent on to http:"):
@@ -170,7 +171,7 @@ def test_a_folder_of_the_users_is_believed_only_as_far_as_its_hashes(mirror, tmp
     with pytest.raises(datasets.DataError, match=rf"^attacked: expected the file {NAME} in {folder} or in its subfolder attacked"):
         find(source, NAME, folder)
     flat = _written(folder / NAME, CONTENT)
-    monkeypatch.setenv(files.FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     assert find(source, NAME) == flat
     nested = _written(folder / "attacked" / NAME, CONTENT)
     assert find(source, NAME) == find(source, NAME, str(folder)) == nested
@@ -194,7 +195,7 @@ def test_the_official_files_are_loaded(load, source, monkeypatch):
     for name, (size, _) in source.files.items():
         assert (OFFICIAL / source.name / name).stat().st_size == size
     data = load(OFFICIAL)
-    monkeypatch.setenv(files.FOLDER_VARIABLE, str(OFFICIAL / source.name))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(OFFICIAL / source.name))
     again = load()
     assert all(np.array_equal(a, b) for a, b in zip(data, again, strict=True))
     assert (data.train_images.shape, data.test_images.shape) == ((60_000, 28, 28, 1), (10_000, 28, 28, 1))
@@ -207,9 +208,9 @@ def test_the_official_files_are_loaded(load, source, monkeypatch):
 @pytest.mark.skipif(not OFFICIAL.exists(), reason="the official files are not here")
 def test_the_official_files_are_downloaded(mirror, monkeypatch):
     """The real bytes, by way of a server that is not there, one that answers with HTML, and the right one."""
-    monkeypatch.setattr(files, "PATIENCE", 60)
-    mirrors = (*mirror("html", "official").mirrors[:1], mirror("official").mirrors[0] + "mnist/")
-    monkeypatch.setattr(downloaded, "MNIST", MNIST._replace(mirrors=("http://127.0.0.1:9/", *mirrors)))
+    monkeypatch.setattr(mirrors, "PATIENCE", 60)
+    two = (*mirror("html", "official").mirrors[:1], mirror("official").mirrors[0] + "mnist/")
+    monkeypatch.setattr(downloaded, "MNIST", MNIST._replace(mirrors=("http://127.0.0.1:9/", *two)))
     data = datasets.mnist()
     assert all(np.array_equal(a, b) for a, b in zip(data, datasets.mnist(OFFICIAL), strict=True))
     folder = pooch.os_cache("funcnn") / "mnist"

@@ -1,4 +1,4 @@
-"""Images for the experiments, as NumPy arrays ready for the layers. Needs the extra `experiments`."""
+"""Images for the experiments, as NumPy arrays ready for the layers. `digits` and downloading need the extra `experiments`."""
 
 from funcnn.datasets.bundled import digits as digits
 from funcnn.datasets.downloaded import FASHION_CLASSES as FASHION_CLASSES

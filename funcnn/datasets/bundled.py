@@ -1,10 +1,9 @@
 """The 1,797 hand-written digits, 8x8, that come inside scikit-learn: no download."""
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from funcnn.datasets.split import Split
+from funcnn.extras import needs_extra
 
 
 def digits() -> Split:
@@ -13,8 +12,15 @@ def digits() -> Split:
     Returns:
         Images (N, 8, 8, 1), the 17 grey values scaled to [0, 1].
 
+    Raises:
+        ModuleNotFoundError: scikit-learn, of the extra `experiments`, is missing.
+
     Source: the test part of UCI's Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998).
     """
+    with needs_extra("funcnn.datasets.digits", "experiments"):  # here, as it takes a second that no other data set needs
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
     pixels, classes = load_digits(return_X_y=True)
     images = np.asarray(pixels, "float32").reshape(-1, 8, 8, 1) / 16  # (1797, 8, 8, 1)
     labels = np.asarray(classes, "int32")  # (1797,)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from funcnn.datasets.files import Source, find
+from funcnn.datasets.files import find
 from funcnn.datasets.idx import read_pair
+from funcnn.datasets.source import Source
 from funcnn.datasets.split import Split
 
 MNIST = Source(
@@ -43,6 +44,7 @@ def mnist(folder: Path | str | None = None) -> Split:
 
     Raises:
         DataError: a file that is missing, unreadable or not the official one; no mirror that gives it.
+        ModuleNotFoundError: a file has to be downloaded, and what that needs, of the extra `experiments`, is missing.
     """
     return _load(MNIST, folder)
 

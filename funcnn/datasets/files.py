@@ -1,33 +1,12 @@
 """Where the files of MNIST and Fashion-MNIST come from: a folder of the user's, the cache, or a mirror; never unchecked."""
 
+import hashlib
 import os
-import time
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urljoin
-
-import pooch
-import requests
-import urllib3
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from funcnn.datasets.idx import DataError
-
-FOLDER_VARIABLE = "FUNCNN_DATA"
-SILENCE = 30.0
-"""Seconds without a byte after which a mirror is given up."""
-PATIENCE = 900.0
-"""Seconds after which a download that still trickles is given up."""
-HOPS = 5
-"""How often a mirror may send on to another address."""
-
-
-class Source(NamedTuple):
-    """A data set's files, {name: (bytes, SHA-256)}, and the mirrors that have them, in the order to be asked."""
-
-    name: str
-    mirrors: tuple[str, ...]
-    files: dict[str, tuple[int, str]]
+from funcnn.datasets.source import FOLDER_VARIABLE, Source
+from funcnn.extras import needs_extra
 
 
 def find(source: Source, name: str, folder: Path | str | None = None) -> Path:
@@ -41,9 +20,14 @@ def find(source: Source, name: str, folder: Path | str | None = None) -> Path:
 
     Raises:
         DataError: a file that is missing, unreadable or not the right one; no mirror that gives it.
+        ModuleNotFoundError: there is something to download, and what that needs, of the extra `experiments`, is missing.
     """
     folder = folder or os.environ.get(FOLDER_VARIABLE)
-    return _in_folder(source, name, Path(folder)) if folder else _download(source, name)
+    if folder:
+        return _in_folder(source, name, Path(folder))
+    with needs_extra(f"funcnn.datasets, to download {source.name}", "experiments"):
+        from funcnn.datasets.mirrors import download
+    return download(source, name)
 
 
 def _in_folder(source: Source, name: str, folder: Path) -> Path:
@@ -57,62 +41,10 @@ def _in_folder(source: Source, name: str, folder: Path) -> Path:
             f"{source.name}: expected the file {name} in {folder} or in its subfolder {source.name}, found it in neither; {hint}"
         )
     try:
-        right = pooch.file_hash(str(path)) == source.files[name][1]
+        with path.open("rb") as file:
+            right = hashlib.file_digest(file, "sha256").hexdigest() == source.files[name][1]
     except OSError as error:
         raise DataError(f"{path}: expected a file that can be read, got {error}") from error
     if not right:
         raise DataError(f"{path}: expected {source.name}'s {name}, whose SHA-256 is {source.files[name][1]}, got another file; replace it")
     return path
-
-
-def _download(source: Source, name: str) -> Path:
-    """The file in the cache; where it is not there yet, from each mirror in turn. Only the right file ever gets that name."""
-    size, sha256 = source.files[name]
-    cache, failures = pooch.os_cache("funcnn") / source.name, []
-
-    def fetch(url: str, path: str, _) -> None:
-        _fetch(url, Path(path), size)
-
-    downloader: Any = fetch
-    for mirror in source.mirrors:
-        try:  # pooch takes what is there if its hash is right; else it fills a file with a name of its own, checks and renames that
-            return Path(pooch.retrieve(mirror + name, f"sha256:{sha256}", name, cache, downloader=downloader))
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, OSError) as error:
-            failures.append(f"{mirror}: {str(error).splitlines()[0]}")
-    raise DataError(
-        f"{source.name}: could not download {name} ({'; '.join(failures)}); "
-        f"offline, get the file elsewhere, put it into a folder and name that folder in {FOLDER_VARIABLE}"
-    )
-
-
-def _fetch(url: str, path: Path, size: int) -> None:
-    """Write what `url` answers to `path`, with a progress bar; ValueError unless it is `size` bytes, sent in time."""
-    start, done = time.monotonic(), 0
-    columns = (TextColumn("{task.description}"), BarColumn(20), DownloadColumn(), TextColumn("left"), TimeRemainingColumn())
-    with _open(url) as response, path.open("wb") as file, Progress(*columns) as bar:
-        task = bar.add_task(url.rsplit("/", 1)[-1], total=size)
-        while done <= size and (piece := response.raw.read1(2**16, decode_content=False)):  # a .gz is kept as it was sent
-            done += len(piece)
-            if time.monotonic() - start > PATIENCE:
-                raise ValueError(f"expected {size} bytes within {PATIENCE:.0f} s, got {done}")
-            file.write(piece)
-            bar.update(task, completed=done)
-    if done != size:
-        raise ValueError(f"expected {size} bytes, got {'more' if done > size else done}")
-
-
-def _open(url: str) -> requests.Response:
-    """The answer to `url`, its body unread, after at most `HOPS` redirects, whose bodies are never read; https stays https."""
-    asked, session = url, requests.Session()
-    for _ in range(HOPS + 1):
-        request = session.prepare_request(requests.Request("GET", asked, {"Accept-Encoding": "identity"}))
-        settings: Any = session.merge_environment_settings(asked, {}, True, None, None)  # proxies, certificates
-        response = session.get_adapter(asked).send(request, timeout=SILENCE, **settings)  # session.get reads a redirect's whole body
-        if not response.is_redirect:
-            response.raise_for_status()
-            return response
-        response.close()
-        asked = urljoin(asked, response.headers["Location"])
-        if url.startswith("https:") and not asked.startswith("https:"):
-            raise ValueError(f"expected https throughout, was sent on to {asked}")
-    raise ValueError(f"expected at most {HOPS} redirects, got more")
