@@ -28,6 +28,10 @@ def sentence(name, module):
     return f"ModuleNotFoundError: {name}: expected the extra `experiments`, got no {module}; {pip}"
 
 
+def test_pictures_name_the_extra():
+    assert without_the_extra("from funcnn import datasets, figures") == ("", sentence("funcnn.figures", "matplotlib"))
+
+
 def test_data_that_need_no_extra_are_there():
     code = "import jax; from funcnn import datasets; print(datasets.lines8(jax.random.key(0)).test_images.shape)"
     assert without_the_extra(code) == ("(12, 8, 8, 1)", "")
