@@ -12,3 +12,13 @@ class Split(NamedTuple):
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
+
+    @property
+    def train(self) -> tuple[np.ndarray, np.ndarray]:
+        """What to train on: (images, labels)."""
+        return self.train_images, self.train_labels
+
+    @property
+    def test(self) -> tuple[np.ndarray, np.ndarray]:
+        """What to test with: (images, labels)."""
+        return self.test_images, self.test_labels
