@@ -1,5 +1,8 @@
 """One source for two array libraries: which of them an array belongs to."""
 
+from collections.abc import Callable, Iterable
+from functools import reduce, wraps
+from operator import add
 from typing import Any, TypeAlias
 
 import jax
@@ -24,6 +27,54 @@ def namespace(*arrays: Array) -> Any:
 def wide(dtype: Any) -> str:
     """What a sum or mean over many entries is kept in: float64 for float64, else float32."""
     return "float64" if dtype == "float64" else "float32"
+
+
+def widened(a: Array) -> Array:
+    """`a`, where it is a half as float32, in which what is computed of halves keeps its sums, squares and steps in between."""
+    return a.astype("float32") if a.dtype in HALVES else a
+
+
+def rounded(a: Array, *like: Array) -> Array:
+    """`a`, rounded to the dtype of `like` where that is a half."""
+    dtype = namespace(*like).result_type(*like)
+    return a.astype(dtype) if dtype in HALVES and a.dtype != dtype else a
+
+
+def in_float32(run: Callable[..., Array]) -> Callable[..., Array]:
+    """`run` of arrays, of halves computed in float32 and rounded once at the end."""
+
+    @wraps(run)
+    def computed(*args: Any, **options: Any) -> Array:
+        is_array = [isinstance(a, np.ndarray | jax.Array) for a in args]
+        y = run(*(widened(a) if array else a for a, array in zip(args, is_array, strict=True)), **options)
+        return rounded(y, *(a for a, array in zip(args, is_array, strict=True) if array))
+
+    return computed
+
+
+def sum_of(arrays: Iterable[Array]) -> Array:
+    """The sum of the arrays, of halves rounded once."""
+    arrays = tuple(arrays)
+    return rounded(reduce(add, map(widened, arrays)), *arrays)
+
+
+def matmul(a: Array, b: Array, *, wide: bool = False) -> Array:
+    """a @ b, of halves summed in float32 and rounded once; or not, where it is wanted `wide` for more to be added to it.
+
+    JAX sums products of halves in float32 by itself, on the units made for them. NumPy is many times faster in float32, of which
+    it has a BLAS, and makes bfloat16 float32 anyway.
+    """
+    if namespace(a, b) is np:
+        y = widened(a) @ widened(b)
+        return y if wide else rounded(y, a, b)
+    return jnp.matmul(a, b, preferred_element_type="float32") if wide and a.dtype in HALVES and b.dtype in HALVES else a @ b
+
+
+def einsum(subscripts: str, a: Array, b: Array) -> Array:
+    """An einsum of two arrays, of halves summed in float32 and rounded once."""
+    if namespace(a, b) is np:
+        return rounded(np.einsum(subscripts, widened(a), widened(b)), a, b)
+    return jnp.einsum(subscripts, a, b)
 
 
 def to_numpy(tree: PyTree, dtype: Any = None) -> PyTree:

@@ -5,16 +5,15 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from functools import partial, reduce
+from functools import partial
 from itertools import accumulate, pairwise
-from operator import add
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from funcnn.arguments import check_array, check_key
-from funcnn.arrays import Array, PyTree, namespace
+from funcnn.arrays import Array, PyTree, namespace, sum_of
 from funcnn.layer import Layer, out_shape, stateless
 
 
@@ -134,7 +133,7 @@ def _branches(name: str, layers: tuple[Layer, ...], merge: str) -> Layer:
         shapes = [y.shape if merge == "sum" else y.shape[:-1] for y in outputs]
         if len(set(shapes)) > 1:
             raise ValueError(f"{name}: expected outputs that fit together for merge={merge!r}, got shapes {[y.shape for y in outputs]}")
-        y = reduce(add, outputs) if merge == "sum" else namespace(*outputs).concatenate(outputs, axis=-1)
+        y = sum_of(outputs) if merge == "sum" else namespace(*outputs).concatenate(outputs, axis=-1)
         return y, states, (residuals, tuple(y[:0] for y in outputs))
 
     def backward(residuals, dy):
@@ -145,7 +144,7 @@ def _branches(name: str, layers: tuple[Layer, ...], merge: str) -> Layer:
         ends = accumulate((e.shape[-1] for e in empties), initial=0)
         dys = [dy] * len(layers) if merge == "sum" else [dy[..., a:b] for a, b in pairwise(ends)]
         pairs = [layer.backward(r, d) for layer, r, d in zip(layers, inner, dys, strict=True)]
-        return tuple(dp for dp, _ in pairs), reduce(add, (dx for _, dx in pairs))
+        return tuple(dp for dp, _ in pairs), sum_of(dx for _, dx in pairs)
 
     return Layer(name, init, forward, backward, layers)
 

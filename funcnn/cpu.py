@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType
 
-from funcnn.arrays import HALVES, Array, PyTree, namespace
+from funcnn.arrays import Array, PyTree, in_float32, namespace
 
 cpu_tuning = jax.make_user_context(None)
 """The switch, a context: None leaves it to the platform, True and False decide for everything that is traced or run inside."""
@@ -154,6 +154,7 @@ def stored(run: Callable[[Array], PyTree], x: Array) -> PyTree:
     return run(x) if namespace(x) is np or not at_least(x.shape[0], 2) else tuned(halves, run, x)
 
 
+@in_float32
 def sum_rows(a: Array, cheap: bool = False) -> Array:
     """The sum over all axes but the last: (C,).
 
@@ -173,7 +174,7 @@ def sum_rows(a: Array, cheap: bool = False) -> Array:
     def plain(a: Array) -> Array:
         return a.sum(axes)
 
-    if a.ndim < 3 or a.dtype in HALVES or not (numpy or at_least(a.size, LARGE_CHEAP if cheap else LARGE)):
+    if a.ndim < 3 or not (numpy or at_least(a.size, LARGE_CHEAP if cheap else LARGE)):
         return plain(a)
     return tuned(parts, plain, a)
 
@@ -183,10 +184,9 @@ def _product_with_ones(a: Array) -> Array:
     return (namespace(a).ones((n, 1, rows), a.dtype) @ a.reshape(n, rows, a.shape[-1])).sum((0, 1))
 
 
+@in_float32
 def mean_rows(a: Array, cheap: bool = False) -> Array:
-    """The mean over all axes but the last: (C,). Of 16-bit numbers, whose sum may be larger than they can be, not by their sum."""
-    if a.dtype in HALVES:
-        return a.mean(tuple(range(a.ndim - 1)), dtype="float32").astype(a.dtype)
+    """The mean over all axes but the last: (C,)."""
     return sum_rows(a, cheap) / (a.size // a.shape[-1])
 
 

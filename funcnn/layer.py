@@ -97,8 +97,8 @@ def out_shape(layer: Layer, params: PyTree, state: PyTree, in_shape: tuple[int, 
 def with_manual_vjp(layer: Layer) -> Layer:
     """`layer`, for whose forward pass `jax.grad` runs the hand-written `backward`.
 
-    The only `jax.custom_vjp` of the library. Gradients flow to `params` and `x`; none flow through the new state or the
-    residuals. Forward-mode differentiation (`jax.jvp`) is not defined through it.
+    The only `jax.custom_vjp` of the library. Gradients flow to `params` and `x`, in their own dtypes; none flow through the new
+    state or the residuals. Forward-mode differentiation (`jax.jvp`) is not defined through it.
     """
 
     def forward(params, state, x, *, key=None, train=False):
@@ -111,7 +111,7 @@ def with_manual_vjp(layer: Layer) -> Layer:
             return outputs, outputs[2]
 
         def run_backward(residuals, cotangents):
-            dparams, dx = layer.backward(residuals, cotangents[0])
+            dparams, dx = jax.tree.map(lambda d, a: d.astype(jnp.result_type(a)), layer.backward(residuals, cotangents[0]), (params, x))
             return dparams, None, dx, None
 
         differentiable.defvjp(keep_residuals, run_backward)

@@ -6,6 +6,8 @@ from jax.nn.initializers import Initializer, he_normal, zeros
 from jax.random import fold_in
 
 from funcnn.arguments import check_array, check_in_shape, check_option, check_params
+from funcnn.arrays import matmul
+from funcnn.cpu import sum_rows
 from funcnn.layer import Layer, stateless
 
 
@@ -28,13 +30,13 @@ def dense(features: int, *, w_init: Initializer = he_normal(), b_init: Initializ
     def forward(params, x):
         check_params("dense", params, {"w": ("D", features), "b": (features,)})
         check_array("dense", "x", x, ("N", params["w"].shape[0]))
-        return x @ params["w"] + params["b"][None], (x, params["w"])  # (N, O)
+        return matmul(x, params["w"]) + params["b"][None], (x, params["w"])  # (N, O)
 
     def backward(residuals, dy):
         """dw = x^T dy,  db = sum_n dy_n,  dx = dy w^T."""
         x, w = residuals
         check_array("dense", "dy", dy, (x.shape[0], features))
-        return {"w": x.T @ dy, "b": dy.sum(0)}, dy @ w.T  # (D, O), (O,), (N, D)
+        return {"w": matmul(x.T, dy), "b": sum_rows(dy)}, matmul(dy, w.T)  # (D, O), (O,), (N, D)
 
     return stateless("dense", forward, backward, init)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnn.arguments import check_array, check_number, check_shape
-from funcnn.arrays import Array, namespace, wide
+from funcnn.arrays import Array, namespace, rounded, wide, widened
 
 
 def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: float = 0.0) -> tuple[Array, Array]:
@@ -19,7 +19,8 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: floa
         label_smoothing: s in [0, 1): t becomes (1 - s) t + s / K (Szegedy et al. 2016, arXiv:1512.00567).
 
     Returns:
-        The loss, a scalar, and dlogits (N, K), in the dtype of the logits.
+        The loss, a scalar, and dlogits (N, K), in the dtype of the logits. Both are computed in float32 where those are halves;
+        a loss above 65504 is infinite in float16, dlogits is right.
 
     Raises:
         TypeError, ValueError: a wrong shape or dtype; a label out of range, a row that does not sum to 1. Where the labels
@@ -31,13 +32,14 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: floa
     n, k = logits.shape
     if n == 0:
         raise ValueError(f"{name}: expected at least one example, got logits of shape {logits.shape}")
-    t = _distribution(name, labels, logits)  # (N, K)
+    wide_logits = widened(logits)
+    t = _distribution(name, labels, wide_logits)  # (N, K)
     t = (1 - label_smoothing) * t + label_smoothing / k
     xp = namespace(logits, t)
-    z = logits - logits.max(1, keepdims=True)  # (N, K)
+    z = wide_logits - wide_logits.max(1, keepdims=True)  # (N, K)
     log_p = z - xp.log(xp.exp(z).sum(1, keepdims=True))
     loss = -(t * xp.where(t == 0, 0, log_p)).sum(1).mean()  # a class of probability 0 may have the logit -inf
-    return loss, (xp.exp(log_p) - t) / n
+    return rounded(loss, logits), rounded((xp.exp(log_p) - t) / n, logits)
 
 
 def _distribution(name: str, labels: Array, logits: Array) -> Array:
@@ -70,7 +72,7 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
         outputs, targets: floating-point, of one shape.
 
     Returns:
-        The loss, a scalar, and doutputs, like outputs.
+        The loss, a scalar, and doutputs, in the dtype of the outputs; computed in float32 as those of `softmax_cross_entropy`.
 
     Raises:
         TypeError, ValueError: dtypes or shapes that do not fit.
@@ -79,8 +81,8 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     check_array("mean_squared_error", "targets", targets, outputs.shape)
     if not outputs.size:
         raise ValueError(f"mean_squared_error: expected at least one entry, got outputs of shape {outputs.shape}")
-    error = outputs - targets
-    return (error * error).mean(), error * (2 / error.size)
+    error = widened(outputs) - widened(targets)
+    return rounded((error * error).mean(), outputs), rounded(error * (2 / error.size), outputs)
 
 
 def accuracy(logits: Array, labels: Array) -> Array:

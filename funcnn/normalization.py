@@ -5,13 +5,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from funcnn.arguments import check_array, check_in_shape, check_number, check_params
-from funcnn.arrays import Array, namespace
+from funcnn.arrays import Array, namespace, rounded, widened
 from funcnn.cpu import mean_rows, sum_rows
 from funcnn.layer import Layer
 
 
 class BatchNormTrain(NamedTuple):
-    """What `backward` needs where the statistics are the batch's own; the last three (C,)."""
+    """What `backward` needs where the statistics are the batch's own; the last three (C,), the statistics of halves in float32."""
 
     x: Array
     mean: Array
@@ -40,7 +40,8 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
 
     Returns:
         A layer from (..., C) to (..., C) with params {"scale", "shift"} and state {"mean", "var"}, all (C,); it keeps x,
-        the statistics and the scale.
+        the statistics and the scale. Of halves it computes in float32; y is like x, params and state may be float32, and keep
+        their dtype. A variance above 65504, the largest float16, needs a state in float32.
 
     Raises:
         ValueError: an option out of range; training on a single value per channel, which has no variance.
@@ -60,17 +61,17 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
         check_params("batch_norm", params, {"scale": (c,), "shift": (c,)})
         check_params("batch_norm", state, {"mean": (c,), "var": (c,)}, "state")
         check_array("batch_norm", "x", x, ("N", "...", c))
-        mean, var, m = state["mean"], state["var"], x.size // c
+        wide, mean, var, m = widened(x), widened(state["mean"]), widened(state["var"]), x.size // c
         if train:
             if m < 2:
                 raise ValueError(f"batch_norm: expected more than one value per channel in training, got x of shape {x.shape}")
-            mean = mean_rows(x)  # (C,)
-            var = mean_rows(_square(x - per_channel(mean, x)), cheap=True)
-            running = {"mean": mean, "var": var * (m / (m - 1))}
-            state = {name: momentum * state[name] + (1 - momentum) * running[name] for name in ("mean", "var")}
-        inv_std = 1 / namespace(var).sqrt(var + epsilon)
-        y = (x - per_channel(mean, x)) * per_channel(inv_std * params["scale"], x) + per_channel(params["shift"], x)  # like x
-        return y, state, (BatchNormTrain if train else BatchNormEval)(x, mean, inv_std, params["scale"])
+            mean = mean_rows(wide)  # (C,)
+            var = mean_rows(_square(wide - per_channel(mean, x)), cheap=True)
+            batch = {"mean": mean, "var": var * (m / (m - 1))}
+            state = {name: rounded(momentum * widened(old) + (1 - momentum) * batch[name], old) for name, old in state.items()}
+        inv_std, scale, shift = 1 / namespace(var).sqrt(var + epsilon), widened(params["scale"]), widened(params["shift"])
+        y = (wide - per_channel(mean, x)) * per_channel(inv_std * scale, x) + per_channel(shift, x)
+        return rounded(y, x), state, (BatchNormTrain if train else BatchNormEval)(x, mean, inv_std, params["scale"])
 
     def backward(residuals, dy):
         """dshift = sum dy,  dscale = sum dy x^,  where x^ = (x - mean) / std and the sums go over the M values of a channel;
@@ -78,12 +79,13 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
         """
         x, mean, inv_std, scale = residuals
         check_array("batch_norm", "dy", dy, x.shape)
-        x_hat = (x - per_channel(mean, x)) * per_channel(inv_std, x)
-        dshift, dscale = sum_rows(dy), sum_rows(dy * x_hat, cheap=True)  # (C,)
+        x_hat, given = (widened(x) - per_channel(mean, x)) * per_channel(inv_std, x), widened(dy)
+        dshift, dscale = sum_rows(given), sum_rows(given * x_hat, cheap=True)  # (C,)
         if isinstance(residuals, BatchNormTrain):
             m = x.size // x.shape[-1]
-            dy = dy - per_channel(dshift / m, x) - x_hat * per_channel(dscale / m, x)
-        return {"scale": dscale, "shift": dshift}, dy * per_channel(inv_std * scale, x)
+            given = given - per_channel(dshift / m, x) - x_hat * per_channel(dscale / m, x)
+        dx = given * per_channel(inv_std * widened(scale), x)
+        return {"scale": rounded(dscale, scale), "shift": rounded(dshift, scale)}, rounded(dx, x)
 
     return Layer("batch_norm", init, forward, backward)
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from funcnn.arguments import check_array
-from funcnn.arrays import Array, namespace
+from funcnn.arrays import Array, namespace, rounded, widened
 from funcnn.convolution.geometry import Axis, Padding, Window, offsets, overlap_add, pad, tap, window
 from funcnn.cpu import masked, stored
 from funcnn.layer import Layer, stateless
@@ -64,8 +64,8 @@ def max_pool(
         empty, winner = residuals
         axes = options.over(empty.shape[1:-1]).axes
         check_array("max_pool", "dy", dy, winner.shape)
-        taps = {k: i for i, k in enumerate(offsets(axes))}
-        return (), overlap_add(lambda k: masked(winner == taps[k], dy), axes)
+        given, taps = widened(dy), {k: i for i, k in enumerate(offsets(axes))}
+        return (), rounded(overlap_add(lambda k: masked(winner == taps[k], given), axes), dy)
 
     def forward_split(params, x):
         """y = max over taps k of x[tap k], as one maximum, whose gradient JAX shares evenly."""
@@ -81,8 +81,9 @@ def max_pool(
         check_array("max_pool", "dy", dy, y.shape)
         padded = pad(x, axes, -inf)
         largest = {k: tap(padded, axes, k) == y for k in offsets(axes)}
-        share = dy / reduce(add, (m.astype(dy.dtype) for m in largest.values()))  # (N, P, Q, C)
-        return (), overlap_add(lambda k: masked(largest[k], share), axes)
+        given = widened(dy)
+        share = given / reduce(add, (m.astype(given.dtype) for m in largest.values()))  # (N, P, Q, C)
+        return (), rounded(overlap_add(lambda k: masked(largest[k], share), axes), dy)
 
     pair = (forward_first, backward_first) if ties == "first" else (forward_split, backward_split)
     return stateless("max_pool", *pair)
@@ -118,15 +119,17 @@ def avg_pool(
     def forward(params, x):
         """y[p] = sum over taps k of x[tap k of p] / count[p]."""
         axes = _axes(options, x)
-        padded = pad(x, axes)
-        return reduce(add, (tap(padded, axes, k) for k in offsets(axes))) * share(axes, x), x[:0]  # (N, P, Q, C)
+        padded = pad(widened(x), axes)
+        y = reduce(add, (tap(padded, axes, k) for k in offsets(axes))) * share(axes, padded)  # (N, P, Q, C)
+        return rounded(y, x), x[:0]
 
     def backward(empty, dy):
         """dx[h] = sum of dy[p] / count[p] over the windows p that hold h."""
         axes = options.over(empty.shape[1:-1]).axes
         check_array("avg_pool", "dy", dy, ("N", *(a.out for a in axes), empty.shape[-1]))
-        shared = dy * share(axes, dy)  # (N, P, Q, C)
-        return (), overlap_add(lambda k: shared, axes)
+        given = widened(dy)
+        shared = given * share(axes, given)  # (N, P, Q, C)
+        return (), rounded(overlap_add(lambda k: shared, axes), dy)
 
     return stateless("avg_pool", forward, backward)
 
@@ -149,14 +152,14 @@ def _counts(axis: Axis, include_pad: bool) -> list[int]:
 def _global_avg_pool_forward(params, x):
     """y[n, c] = mean over all positions of x[n, ..., c]."""
     check_array("global_avg_pool", "x", x, ("N", "H", "...", "C"))
-    return x.mean(tuple(range(1, x.ndim - 1))), x[:0]  # (N, C)
+    return rounded(widened(x).mean(tuple(range(1, x.ndim - 1))), x), x[:0]  # (N, C)
 
 
 def _global_avg_pool_backward(empty, dy):
     """dx[n, ..., c] = dy[n, c] / (number of positions)."""
     spatial = empty.shape[1:-1]
     check_array("global_avg_pool", "dy", dy, ("N", empty.shape[-1]))
-    share = (dy / prod(spatial)).reshape(dy.shape[0], *(1 for _ in spatial), empty.shape[-1])
+    share = rounded(widened(dy) / prod(spatial), dy).reshape(dy.shape[0], *(1 for _ in spatial), empty.shape[-1])
     return (), namespace(dy).broadcast_to(share, (dy.shape[0], *empty.shape[1:]))  # (N, H, W, C)
 
 

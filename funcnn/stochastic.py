@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnn.arguments import check_array, check_key, check_number, check_params
-from funcnn.arrays import Array
+from funcnn.arrays import Array, rounded, widened
 from funcnn.cpu import masked
 from funcnn.layer import Layer
 
@@ -57,6 +57,6 @@ def dropout(rate: float) -> Layer:
         return (), _drop(residuals.mask, dy)
 
     def _drop(mask, x):
-        return masked(mask, x / (1 - rate))
+        return rounded(masked(mask, widened(x) / (1 - rate)), x)
 
     return Layer("dropout", lambda key, in_shape: ((), ()), forward, backward)

@@ -9,7 +9,7 @@ C / G channels of o's own group, and w is (KH, KW, C / G, O).
 from math import prod
 from typing import NamedTuple, Protocol
 
-from funcnn.arrays import Array, PyTree, namespace
+from funcnn.arrays import Array, PyTree, einsum, matmul, namespace
 from funcnn.convolution.geometry import Axis, Geometry, adjoint
 from funcnn.cpu import after
 
@@ -85,16 +85,16 @@ def contract(seen: Array, w: Array, groups: int) -> Array:
     """What T taps see, (..., T, C), times their kernels (T, C / G, O), summed over taps and channels: (..., O)."""
     *rows, t, c = seen.shape
     if groups == 1:
-        return seen.reshape(*rows, t * c) @ w.reshape(t * c, -1)
+        return matmul(seen.reshape(*rows, t * c), w.reshape(t * c, -1))
     o = w.shape[-1]
     blocks = seen.reshape(-1, t, groups, c // groups), w.reshape(t, c // groups, groups, o // groups)
-    return namespace(seen, w).einsum("rtgc,tcgo->rgo", *blocks).reshape(*rows, o)
+    return einsum("rtgc,tcgo->rgo", *blocks).reshape(*rows, o)
 
 
 def contract_rows(seen: Array, dy: Array, groups: int) -> Array:
     """The kernel gradient of `contract`: (..., T, C) and dy (..., O), summed over all rows: (T, C / G, O)."""
     t, c, o = *seen.shape[-2:], dy.shape[-1]
     if groups == 1:
-        return (seen.reshape(-1, t * c).T @ dy.reshape(-1, o)).reshape(t, c, o)
+        return matmul(seen.reshape(-1, t * c).T, dy.reshape(-1, o)).reshape(t, c, o)
     blocks = seen.reshape(-1, t, groups, c // groups), dy.reshape(-1, groups, o // groups)
-    return namespace(seen, dy).einsum("rtgc,rgo->tcgo", *blocks).reshape(t, c // groups, o)
+    return einsum("rtgc,rgo->tcgo", *blocks).reshape(t, c // groups, o)

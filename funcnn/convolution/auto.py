@@ -5,13 +5,13 @@ The rule, measured on a CPU (`python -m experiments loops` for one layer by ever
 1. Forward, one channel in a group and a small window: shifted slices, which fuse into one loop; so does any depthwise dw.
 2. 3x3 and 5x5 windows of stride 1 in float32 with enough channels: Winograd's F(4x4, 3x3) and F(2x2, 5x5), a quarter and a
    third of the multiplications. They transform C + O numbers for every C * O products, and pay from 32 to 32 channels.
-   Their rounding error is 10 times larger, up to 2e-5 (`winograd.py`). Not in bfloat16, which has no digits to
-   spare, nor in float64, which is for those who want all of them, nor on GPUs, whose matrix units they keep from working, nor
-   on NumPy, where each of their many small steps goes through memory.
+   Their rounding error is 10 times larger, up to 2e-5 (`winograd.py`). Not of 16-bit numbers, which they transform in float32,
+   nor in float64, which is for those who want all digits, nor on GPUs, whose matrix units they keep from working, nor on NumPy,
+   where each of their many small steps goes through memory.
 3. Large windows in float32 and float64: the Fourier transform, for dw and on NumPy from 7x7, else from 11x11.
-4. Else matrix products: of columns (im2col), of columns within rows (rowwise; on CPUs, not of 16-bit numbers, which its sums
-   would round more often), or products first and shifts after (kn2row), by which of them moves the fewest numbers per position.
-   The dw of many channels goes tap by tap, as its columns would need many times the input's memory.
+4. Else matrix products: of columns (im2col), of columns within rows (rowwise; on CPUs), or products first and shifts after
+   (kn2row), by which of them moves the fewest numbers per position. The dw of many channels goes tap by tap, as its columns would
+   need many times the input's memory.
 5. On NumPy the rest goes tap by tap; one channel as columns, and so does the dw of few.
 """
 
@@ -21,7 +21,7 @@ from math import prod
 
 import numpy as np
 
-from funcnn.arrays import HALVES, Array, namespace
+from funcnn.arrays import Array, namespace
 from funcnn.convolution.algorithm import Pass, from_passes
 from funcnn.convolution.fft import fft
 from funcnn.convolution.fft import forward as fft_forward
@@ -98,7 +98,7 @@ def _forward_pass(x: Array, w: Array, geometry: Geometry, cpu: bool) -> Pass:
         return shifted
     columns, products = _within_rows(c, o, geometry)
     moved = {im2col: (4 * taps * c if taps > 1 else c) + 2 * o}  # columns are written and read twice, products once
-    if cpu and rowwise_supports(geometry) and x.dtype not in HALVES:
+    if cpu and rowwise_supports(geometry):
         moved[rowwise] = 4 * columns + 2 * products
     if kn2row_supports(geometry):
         moved[kn2row] = c + 4 * taps * o  # products that are padded
@@ -116,7 +116,7 @@ def _gradient_pass(x: Array, dy: Array, geometry: Geometry, cpu: bool) -> Pass:
     if geometry.groups == c > 1 or (eager and c >= MANY):
         return shifted_gradient
     moved = 4 * sum(_within_rows(c, o, geometry))
-    by_rows = cpu and not eager and rowwise_supports(geometry) and x.dtype not in HALVES
+    by_rows = cpu and not eager and rowwise_supports(geometry)
     if by_rows and moved < min(4 * taps * c + o, TOO_MANY):
         return rowwise_gradient
     return shifted_gradient if c >= MANY and at_least(dy.size // o * taps * c, LARGE_COLUMNS) else im2col_gradient

@@ -5,7 +5,7 @@ from itertools import product
 from math import prod
 from operator import add
 
-from funcnn.arrays import namespace
+from funcnn.arrays import namespace, rounded, widened
 from funcnn.convolution.algorithm import ConvAlgorithm, contract, contract_rows, swap_channels
 from funcnn.convolution.geometry import pad
 
@@ -29,9 +29,9 @@ def _forward(x, w, geometry):
 
 def _backward(residuals, dy, geometry):
     """dw = sum_{p, q} window[p, q]^T dy[p, q];  dx[h] = sum over (k, p) with p * stride + k * dilation - low = h of dy[p] w[k]^T."""
-    x, w = residuals
+    (x, w), given = map(widened, residuals), widened(dy)
     axes, groups = geometry.axes, geometry.groups
-    dw = reduce(add, (contract_rows(seen, dy[:, *position], groups) for position, seen in _windows(x, axes)))  # (KH * KW, C, O)
+    dw = reduce(add, (contract_rows(seen, given[:, *position], groups) for position, seen in _windows(x, axes)))  # (KH * KW, C, O)
     back = swap_channels(w, groups)  # (KH, KW, O, C)
 
     def hits(axis, h):
@@ -40,11 +40,11 @@ def _backward(residuals, dy, geometry):
 
     def dx_at(position):
         pairs = product(*(hits(a, h) for a, h in zip(axes, position, strict=True)))
-        parts = [contract(dy[:, *(p for _, p in pair)][:, None], back[tuple(k for k, _ in pair)][None], groups) for pair in pairs]
+        parts = [contract(given[:, *(p for _, p in pair)][:, None], back[tuple(k for k, _ in pair)][None], groups) for pair in pairs]
         return reduce(add, parts) if parts else namespace(x, w, dy).zeros_like(x[:, *position])  # (N, C)
 
     dx = namespace(x, w, dy).stack([dx_at(h) for h in product(*(range(a.size) for a in axes))], axis=1)  # (N, H * W, C)
-    return dx.reshape(x.shape), dw.reshape(w.shape)
+    return rounded(dx.reshape(x.shape), dy, residuals[1]), rounded(dw.reshape(w.shape), residuals[0], dy)
 
 
 direct = ConvAlgorithm("direct", _forward, _backward)

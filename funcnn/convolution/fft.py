@@ -13,47 +13,43 @@ from itertools import count
 from math import prod
 from typing import Any
 
-import numpy as np
-
-from funcnn.arrays import HALVES, Array, namespace
+from funcnn.arrays import Array, in_float32, namespace
 from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.geometry import Geometry, pad
 from funcnn.cpu import in_blocks
 
 
+@in_float32
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     """y = F^-1 [F x . conj(F w)], of which the first P, Q entries are sums that do not wrap around: (N, P, Q, O)."""
     axes, spatial, sizes = geometry.axes, len(geometry.axes), _sizes(geometry)
-    xp, dtype = namespace(x, w), _computed_in(x, w)
+    xp = namespace(x, w)
+    dtype = xp.result_type(x, w)
     kernel = _transform(w.astype(dtype).conj(), sizes).conj()  # (F, F, C, O)
 
     def run(x: Array) -> Array:
         seen = _transform(xp.moveaxis(pad(x, axes), 0, spatial).astype(dtype), sizes)  # (F, F, N, C)
         y = _inverse(seen @ kernel, sizes, dtype)[tuple(slice(a.out) for a in axes)]  # (P, Q, N, O)
-        return xp.moveaxis(y, spatial, 0).astype(xp.result_type(x, w))
+        return xp.moveaxis(y, spatial, 0)
 
     return in_blocks(run, x, 2 * prod(sizes) * (x.shape[-1] + w.shape[-1]))
 
 
+@in_float32
 def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     """dw = F^-1 [F x^T . conj(F dy)], summed over examples, of which the first KH, KW entries are the taps: (KH, KW, C, O)."""
     axes, spatial, sizes = geometry.axes, len(geometry.axes), _sizes(geometry)
-    xp, dtype = namespace(x, dy), _computed_in(x, dy)
+    xp = namespace(x, dy)
+    dtype = xp.result_type(x, dy)
     seen = _transform(xp.moveaxis(pad(x, axes), 0, spatial).astype(dtype), sizes)  # (F, F, N, C)
     given = _transform(xp.moveaxis(dy, 0, spatial).astype(dtype).conj(), sizes).conj()  # (F, F, N, O)
     dw = _inverse(xp.swapaxes(seen, -2, -1) @ given, sizes, dtype)
-    return dw[tuple(slice(a.window) for a in axes)].astype(xp.result_type(x, dy))
+    return dw[tuple(slice(a.window) for a in axes)]
 
 
 def _sizes(geometry: Geometry) -> tuple[int, ...]:
     """The lengths of the transforms: what the padded input needs, up to the next number whose prime factors are 2, 3 and 5."""
     return tuple(next(n for n in count(a.low + a.size + a.high) if 30**n % n == 0) for a in geometry.axes)
-
-
-def _computed_in(*arrays: Array) -> Any:
-    """The dtype of the arrays, float32 for those of 16 bits, of which there are no transforms."""
-    dtype = namespace(*arrays).result_type(*arrays)
-    return np.dtype("float32") if dtype in HALVES else dtype
 
 
 def _transform(a: Array, sizes: tuple[int, ...]) -> Array:

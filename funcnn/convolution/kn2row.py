@@ -9,7 +9,7 @@ Source: Anderson, Vasudevan, Keane & Gregg 2017, arXiv:1709.03395.
 
 from math import prod
 
-from funcnn.arrays import Array, namespace
+from funcnn.arrays import Array, matmul, namespace, rounded
 from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.geometry import Geometry, add_taps, offsets, pad, untap
 from funcnn.cpu import in_blocks
@@ -22,7 +22,8 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     kernel = w.reshape(-1, c, o).swapaxes(0, 1).reshape(c, len(taps) * o)  # (C, KH * KW * O)
 
     def run(x: Array) -> Array:
-        return add_taps(pad(x @ kernel, axes), axes, o)  # the products (N, H, W, KH * KW * O) are 0 where x is
+        products = pad(matmul(x, kernel, wide=True), axes)  # 0 where x is: (N, low + H + high, ..., KH * KW * O)
+        return rounded(add_taps(products, axes, o), x, w)
 
     return in_blocks(run, x, prod(x.shape[1:-1]) * (len(taps) + 1) * o)
 
@@ -32,7 +33,7 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     axes, c, o = geometry.axes, x.shape[-1], dy.shape[-1]
     xp = namespace(x, dy)
     seen = xp.concatenate([untap(dy, axes, k) for k in offsets(axes)], axis=-1).reshape(-1, prod(a.window for a in axes) * o)
-    dw = (x.reshape(-1, c).T @ seen).reshape(c, *(a.window for a in axes), o)
+    dw = matmul(x.reshape(-1, c).T, seen).reshape(c, *(a.window for a in axes), o)
     return xp.moveaxis(dw, 0, -2)
 
 

@@ -9,7 +9,7 @@ there 0 times it is added.
 
 from math import prod
 
-from funcnn.arrays import Array, namespace
+from funcnn.arrays import Array, matmul, namespace, rounded
 from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.geometry import Axis, Geometry, add_taps, by_rows, columns, offsets, pad, untap
 from funcnn.cpu import in_blocks, sum_in_blocks
@@ -22,7 +22,8 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     kernel = namespace(x, w).moveaxis(w, 0, -2).reshape(-1, len(w) * o)  # (KW * C, KH * O)
 
     def run(x: Array) -> Array:
-        return add_taps(columns(pad(x, geometry.axes), within) @ kernel, across, o)  # of (N, low + H + high, Q, KH * O)
+        products = matmul(columns(pad(x, geometry.axes), within), kernel, wide=True)  # (N, low + H + high, Q, KH * O)
+        return rounded(add_taps(products, across, o), x, w)
 
     return in_blocks(run, x, _positions(within) * sum(kernel.shape))
 
@@ -36,11 +37,11 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
         seen = columns(pad(x, geometry.axes), within)  # (N, low + H + high, Q, KW * C)
         given = [untap(dy, across, k) for k in offsets(across)]  # (N, low + H + high, Q, O) each
         given = namespace(x, dy).concatenate(given, axis=-1)  # (N, low + H + high, Q, KH * O)
-        return seen.reshape(-1, seen.shape[-1]).T @ given.reshape(-1, given.shape[-1])
+        return matmul(seen.reshape(-1, seen.shape[-1]).T, given.reshape(-1, given.shape[-1]), wide=True)
 
     rows, *sizes = (a.window for a in geometry.axes)
     dw = sum_in_blocks(run, _positions(within) * (prod(sizes) * c + rows * o), x, dy)  # (KW * C, KH * O)
-    return namespace(x, dy).moveaxis(dw.reshape(*sizes, c, rows, o), -2, 0)
+    return rounded(namespace(x, dy).moveaxis(dw.reshape(*sizes, c, rows, o), -2, 0), x, dy)
 
 
 def _positions(within: tuple[Axis, ...]) -> int:

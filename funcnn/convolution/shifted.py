@@ -3,12 +3,13 @@
 from functools import reduce
 from operator import add
 
-from funcnn.arrays import Array, namespace
+from funcnn.arrays import Array, in_float32, namespace, rounded, widened
 from funcnn.convolution.algorithm import contract, contract_rows, from_passes
 from funcnn.convolution.geometry import Geometry, offsets, pad, tap
 from funcnn.cpu import in_turn, stored, sum_rows
 
 
+@in_float32
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
     """y = sum_{kh, kw} x shifted by (kh, kw) . w[kh, kw]: (N, P, Q, O)."""
     axes, groups = geometry.axes, geometry.groups
@@ -34,8 +35,8 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     def part(seen):
         if groups < x.shape[-1] or groups == 1:
             return contract_rows(seen[..., None, :], dy, groups)  # (1, C / G, O)
-        products = seen[..., None] * dy.reshape(*seen.shape, dy.shape[-1] // groups)  # (N, P, Q, C, O / C)
-        return sum_rows(products.reshape(dy.shape), cheap=True)[None, None]
+        products = widened(seen)[..., None] * widened(dy).reshape(*seen.shape, dy.shape[-1] // groups)  # (N, P, Q, C, O / C)
+        return rounded(sum_rows(products.reshape(dy.shape), cheap=True), x, dy)[None, None]
 
     dw = xp.concatenate(in_turn(part, ((tap(padded, axes, k),) for k in offsets(axes))))  # (KH * KW, C / G, O)
     return dw.reshape(*(a.window for a in axes), *dw.shape[1:])

@@ -21,7 +21,7 @@ from operator import add
 
 import numpy as np
 
-from funcnn.arrays import Array, namespace
+from funcnn.arrays import Array, in_float32, namespace
 from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.geometry import Axis, Geometry, pad
 from funcnn.cpu import in_blocks, in_turn
@@ -73,6 +73,7 @@ def _row_of_tiles(whole: Array, matrix: Matrix, m: int, count: int) -> Array:
     return namespace(whole).stack([_combine(row, columns).reshape(-1, whole.shape[-1]) for row in matrix])
 
 
+@in_float32
 def forward(m: int, x: Array, w: Array, geometry: Geometry) -> Array:
     """y = A^T [(G w G^T) * (B^T d B)] A: (N, P, Q, O)."""
     axes, o, xp = geometry.axes, w.shape[-1], namespace(x, w)
@@ -94,6 +95,7 @@ def forward(m: int, x: Array, w: Array, geometry: Geometry) -> Array:
     return in_blocks(run, x, tp * tq * len(bt) * (x.shape[-1] + 2 * o))  # a row of tiles at a time, and its outputs
 
 
+@in_float32
 def weight_gradient(m: int, x: Array, dy: Array, geometry: Geometry) -> Array:
     """dw = G^T [(B^T d B) * (A dy A^T)] G, summed over tiles: (KH, KW, C, O)."""
     axes, xp = geometry.axes, namespace(x, dy)
