@@ -2,8 +2,8 @@
 
 import funcnn as fn
 from funcnn.arrays import namespace
-from funcnn.checking import mutants as m
-from funcnn.checking.mutants import Change, Mutant, changed, misled
+from funcnn.checking.mutation import mutants as m
+from funcnn.checking.mutation.mutants import Change, Mutant, changed, misled
 from funcnn.layer import Layer
 
 IMAGE = (5, 6, 2)
