@@ -18,7 +18,7 @@ from experiments.digits import SYSTEM, digits
 from experiments.harness import Run, SeedsOptions, progress, table
 from experiments.system import System, compile_epoch, epochs_of, seeds_of, spread, train_seeds
 from funcnn import training
-from funcnn.checking.mutants import changed, max_pool_all_ties, misled, permuted, relu_unmasked, times, where
+from funcnn.checking.mutation.mutants import changed, max_pool_all_ties, misled, permuted, relu_unmasked, times, where
 from funcnn.normalization import BatchNormEval
 
 MUTATED = {

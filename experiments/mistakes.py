@@ -10,8 +10,8 @@ from jax.nn.initializers import Initializer, normal
 
 import funcnn as fn
 from funcnn.arrays import Array, namespace
-from funcnn.checking.mutants import max_pool_all_ties as max_pool_all_ties
-from funcnn.checking.mutants import relu_unmasked as relu_unmasked
+from funcnn.checking.mutation.mutants import max_pool_all_ties as max_pool_all_ties
+from funcnn.checking.mutation.mutants import relu_unmasked as relu_unmasked
 
 
 def position_bias(b_init: Initializer = normal(1.0)) -> fn.Layer:

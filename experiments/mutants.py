@@ -20,9 +20,9 @@ import funcnn as fn
 from experiments.checkers import tools
 from experiments.harness import Options, Run, progress, table
 from funcnn.checking import check_layer, check_pair
-from funcnn.checking.catalogue import CATALOGUE
-from funcnn.checking.checks import draw
-from funcnn.checking.right import RIGHT
+from funcnn.checking.mutation.catalogue import CATALOGUE
+from funcnn.checking.mutation.right import RIGHT
+from funcnn.checking.points import draw
 
 OURS = "funcnn"
 

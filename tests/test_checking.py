@@ -11,8 +11,9 @@ import pytest
 
 import funcnn as fn
 from funcnn import datasets
-from funcnn.checking import GradientError, check_layer, check_pair, check_vjp, checks, comparing, oracles, precision
-from funcnn.combinators import Call
+from funcnn.checking import GradientError, check_layer, check_pair, check_vjp, comparing
+from funcnn.checking.oracles import autodiff, jitted
+from funcnn.checking.points import points_of_layer
 
 LAYERS = (fn.conv(3, (3, 3)), fn.batch_norm(), fn.relu, fn.max_pool((2, 2)), fn.dropout(0.4), fn.flatten, fn.dense(3))
 
@@ -63,17 +64,14 @@ def test_what_is_compiled_ahead_is_what_is_needed():
     """Several at a time; then nothing is left to compile."""
     net = fn.serial(fn.dense(3), fn.relu, fn.dense(2))
     params, state = fn.to_numpy(net.init(jax.random.key(0), (4,)), "float64")
-    points = list(
-        checks._points(
-            Call(net, params, state, np.random.default_rng(1).standard_normal((2, 4)), None), True, "float32", np.random.default_rng(2)
-        )
-    )
+    at = params, state, np.random.default_rng(1).standard_normal((2, 4)), None
+    points = list(points_of_layer(net, at, True, "float32", np.random.default_rng(2)))
     with ThreadPoolExecutor() as pool:
         wait(chain(*(comparing.compile_ahead(pool, point) for point in points)))
-    before = oracles._by_jax._cache_size(), precision._jitted._cache_size()
+    before = autodiff._by_jax._cache_size(), jitted._jitted._cache_size()
     for point in points:
         assert all(row.ok for row in comparing.compare(point, np.random.default_rng(3))[0])
-    assert (oracles._by_jax._cache_size(), precision._jitted._cache_size()) == before
+    assert (autodiff._by_jax._cache_size(), jitted._jitted._cache_size()) == before
 
 
 def test_a_wrong_layer_deep_inside_has_its_path():

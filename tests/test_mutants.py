@@ -11,8 +11,8 @@ import funcnn as fn
 from experiments import checkers, drift, mutants
 from funcnn import training
 from funcnn.checking import check_layer, layer_names, monitor
-from funcnn.checking.catalogue import CATALOGUE
-from funcnn.checking.right import RIGHT
+from funcnn.checking.mutation.catalogue import CATALOGUE
+from funcnn.checking.mutation.right import RIGHT
 from tests.test_laws import CASES
 
 SOME = CATALOGUE[3::11]

@@ -4,20 +4,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from funcnn.checking.oracles import Leaf, best_step, by_jax, complex_step, differences, directions, distinct, unit_step
+from funcnn.checking.oracles.autodiff import by_jax
+from funcnn.checking.oracles.slopes import Function, best_step, complex_step, differences, directions, unit_step
 from funcnn.checking.patterns import describe
+from funcnn.checking.points import Point, distinct
 
 
 def test_the_oracles_are_right_where_the_derivative_is_known():
     """d<x^3, dy> = 3 x^2 dy, in float64 whatever the global setting."""
     x, v, dy = np.random.default_rng(6).standard_normal((3, 5))
-    (gradient,), dots = by_jax(lambda args, context: (args**3, ()), x, (), dy, [v])
+    cube = lambda args, context: (args**3, args)
+    point = Point(cube, lambda x, dy: 3 * x**2 * dy, x, (), {"x": ("axis 0",)}, plain=cube)
+    (gradient,), dots = by_jax(point, dy, [v])
     assert gradient.dtype == "float64"
     np.testing.assert_allclose(gradient, 3 * x**2 * dy, rtol=1e-14)
     np.testing.assert_allclose(dots, 3 * x**2 * v, rtol=1e-14)
     slope = (3 * x**2 * dy * v).sum()
     noise = lambda values: 1e-15 * np.max(np.abs(values), axis=0)
-    cubes, lines = (Leaf(f, x, f(x), dy, noise) for f in (lambda x: x**3, lambda x: 3 * x - 1))
+    cubes, lines = (Function(f, x, f(x), dy, noise) for f in (lambda x: x**3, lambda x: 3 * x - 1))
     np.testing.assert_allclose(complex_step(cubes, v, 1e-15).value, slope, rtol=1e-14)
     found = differences(cubes, v, best_step(cubes, v, (1e-2, 1e-4, 1e-9)))
     assert abs(found.value - slope) <= found.tolerance <= 1e-5

@@ -1,7 +1,7 @@
 """What two arrays that should be equal have in common, in words: where they differ, and how."""
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations, product
 
 import numpy as np
 
@@ -165,3 +165,19 @@ def _precision(got: np.ndarray, expected: np.ndarray, tolerance: float) -> str:
     bits = -np.log2(np.quantile(relative, 0.9))
     precision = next((n for n, b in (("bfloat16", 8), ("float16", 11), ("float32", 24)) if abs(bits - b) <= 1.5), "")
     return f"right to about {bits:.0f} bits everywhere: rounded" + (f", as through {precision}" if precision else "")
+
+
+def mistaken(a: np.ndarray, first: int) -> Iterator[tuple[str, np.ndarray]]:
+    """What an array may have been taken for; its axes in space are those from `first` to the last but one, or but two."""
+    space = tuple(range(first, a.ndim - 2 + first))
+    if space:
+        yield "flipped in space", np.flip(a, space)
+    if len(space) > 1:
+        yield "transposed in space", a.swapaxes(*space[:2])
+    if a.ndim > 1 and not first:
+        yield "transposed" + (" in its channels" if space else ""), a.swapaxes(-1, -2)
+    for by, axes in product((1, -1, 2, -2), ((i,) for i in space) if len(space) < 2 else (*((i,) for i in space), space)):
+        if all(a.shape[i] > abs(by) for i in axes):
+            kept = np.pad(a, [(max(by, 0), max(-by, 0)) if i in axes else (0, 0) for i in range(a.ndim)])
+            kept = kept[tuple(slice(max(-by, 0), max(-by, 0) + a.shape[i]) if i in axes else slice(None) for i in range(a.ndim))]
+            yield f"shifted by {by} in space", kept

@@ -3,9 +3,11 @@
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from funcnn.checking.trees import largest
+
 ORACLES = ("jax.vjp", "complex step", "differences", "unit step", "adjoint", "linear in dy", "jitted", "contract")
-
-
 INDEPENDENT = ("jax.vjp", "complex step", "differences", "unit step")
 """Those that know nothing of `backward`."""
 
@@ -69,6 +71,37 @@ class Row(NamedTuple):
         allowed = f"allowed {self.tolerance:.1g}; relative {self.relative:.3g}, {self.ulps:.3g} ULPs{angle}"
         numbers = f"off by {self.error:.3g} ({allowed})"
         return f"{self.where} by {self.oracle}: {numbers}{at}" + (f"; {self.words}" if self.words else "")
+
+
+Result = tuple[list[Row], list[str]]
+"""What an oracle says of a point: rows, whose case and layer are filled in later, and why it did not apply."""
+
+
+def row_of_entries(leaf: str, oracle: str, got: np.ndarray, expected: np.ndarray, tolerance: float) -> Row:
+    """All entries of one leaf, one by one."""
+    error, norms = abs(got - expected), float(np.linalg.norm(got) * np.linalg.norm(expected))
+    index = tuple(map(int, np.unravel_index(error.argmax(), error.shape))) if error.size else ()
+    row = row_of_error(leaf, oracle, float(error.max(initial=0)), tolerance, largest(expected))
+    return row._replace(
+        entries=error.size, cosine=float((got * expected).sum()) / norms if norms else float("nan"), index=index,
+        got=float(got[index]) if error.size else 0.0, expected=float(expected[index]) if error.size else 0.0,
+    )  # fmt: skip
+
+
+def row_of_error(leaf: str, oracle: str, error: float, tolerance: float, size: float) -> Row:
+    """An error, also relative to `size`; to 1 where `size` is nothing but rounding."""
+    unit = size if size > tolerance else 1.0
+    return Row("", "", leaf, oracle, error=error, relative=error / unit, ulps=error / float(np.spacing(unit)), tolerance=tolerance)
+
+
+def broken(words: str) -> Row:
+    """What cannot even be compared."""
+    return Row("", "", "dy", "contract", error=float("inf"), words=words)
+
+
+def raised(error: BaseException) -> str:
+    """What was raised, in short."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:160] if str(error).strip() else ''}"
 
 
 class Report(NamedTuple):

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 import funcnn as fn
-from funcnn.checking.mutants import cross_entropy, squared_error
+from funcnn.checking.mutation.mutants import cross_entropy, squared_error
 from funcnn.layer import Layer
 
 GEOMETRIES: dict[str, tuple[int, dict[str, Any]]] = {
