@@ -62,14 +62,14 @@ def _refuse(message: str) -> int:
     return 2
 
 
-def listed() -> Iterator[tuple[str, str, str, str]]:
+def listed() -> Iterator[tuple[str, ...]]:
     """Theme, name, what it shows and how long it takes, of every experiment; the theme where it begins."""
-    described = sorted(map(_described, NAMES), key=lambda words: [*THEMES, words[0]].index(words[0]))
-    for before, (theme, *words) in zip([("",), *described], described, strict=False):
-        yield ("" if theme == before[0] else theme, *words)
+    rows = sorted(map(described, NAMES), key=lambda row: [*THEMES, row[0]].index(row[0]))
+    for before, (theme, *words) in zip(("", *(theme for theme, *_ in rows)), rows, strict=False):
+        yield "" if theme == before else theme, *words
 
 
-def _described(name: str) -> tuple[str, str, str, str]:
+def described(name: str) -> tuple[str, str, str, str]:
     """What the line "Theme: ..." of its docstring says, its name, and its first paragraph, which ends in "Takes ..."."""
     docstring = _docstring(name)
     theme = re.search(r"^Theme: (.+)\.$", docstring, re.MULTILINE)
@@ -86,12 +86,15 @@ def _docstring(name: str) -> str:
 
 
 def config_of(name: str) -> type[Options]:
-    """An experiment's `Config`, by the light statements of its file alone: see `_is_light`."""
+    """An experiment's `Config`, by the light statements of its file alone; by all of it where they do not do."""
     path, tree = FOLDER / f"{name}.py", _parsed(name)
     tree.body = [node for node in tree.body if _is_light(node)]
     module = module_from_spec(spec_from_file_location(f"the options of {name}", path))  # pyrefly: ignore
     sys.modules[module.__name__] = module  # where tyro looks for the source, which says what each option means
-    exec(compile(tree, path, "exec"), vars(module))
+    try:
+        exec(compile(tree, path, "exec"), vars(module))
+    except NameError:
+        module = importlib.import_module(f"experiments.{name}")
     return module.Config
 
 
