@@ -34,7 +34,7 @@ ALGORITHM_FILES = [
     if path.stem not in ("__init__", "algorithm", "geometry", "layers")
 ]
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README, PAGE = (ROOT / "README.md").read_text(), (ROOT / "experiments" / "README.md").read_text()
 COMMON = {"learning_curves", "filters", "feature_maps"}
 PICTURES = {
     "digits": COMMON | {"confusion_matrix", "misread"},
@@ -232,18 +232,32 @@ print("all", len(NAMES))
 
 
 def test_a_new_experiment_is_one_file(tmp_path):
-    """Its theme, its duration and its options are read from there; a `Config` may need what is not light, too."""
+    """The page's own: its theme, its duration and its options are read from there, also where `Config` needs what is not light."""
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "experiments" / "hello.py").write_text(NEW)
+    source = re.search(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[1]
+    (tmp_path / "experiments" / "mine.py").write_text(source.replace("Theme: gradients", "Theme: greetings"))
+    (tmp_path / "experiments" / "heavy.py").write_text(source.replace("3e-3", "optax.adam.__name__"))
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), "COLUMNS": "200"}
 
     def said(*arguments):
         command = [sys.executable, "-m", "experiments", *arguments]
         return subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True, text=True).stdout
 
-    assert re.search(r"greetings\W+hello\W+Somebody is greeted\.\W+1 s", said())
-    assert "How warmly" in said("hello", "--help")
-    assert said("hello", "--warmth", "2").splitlines()[-2:] == ["2.0", "all said in runs/hello"]
+    assert re.search(r"greetings\W+mine\W+What it shows, in a sentence\.\W+2 min", said())
+    for name in ("mine", "heavy"):
+        assert "Adam's learning rate: this sentence is what --help says of it." in said(name, "--help")
+    assert re.match(r"test accuracy [\d.]+ %; results in runs/mine$", said("mine", "--smoke", "--rate", "0.01").splitlines()[-1])
+
+
+def test_the_folders_page_says_what_the_list_says():
+    rows = re.findall(r"^\| ([\w ]*)\| `\.venv/bin/python -m experiments (\w+)[^`]*` \|.*\| ([^|]+) \|$", PAGE, re.MULTILINE)
+    assert len(rows) >= 18
+    theme = None
+    for heading, name, takes in rows:
+        theme = heading.strip() or theme
+        assert (theme, takes) == described(name)[::3], name
+    for target in re.findall(r"\]\(([^)]+)\)", PAGE):
+        assert (ROOT / "experiments" / target).exists(), target
 
 
 def test_a_pipe_sees_a_line_an_epoch_and_of_thousands_some(capsys, monkeypatch):
