@@ -51,8 +51,10 @@ def main(options: Config) -> None:
             run.log(rows[-1])
             advance()
         for what, series in growth.items():
-            curves[what] = [(size, _race({r.EPOCH: ask[r.EPOCH]}, workload, options)[r.EPOCH].median) for size, workload in series]
-            advance()
+            curves[what] = []
+            for size, workload in series:
+                curves[what].append((size, _race({r.EPOCH: ask[r.EPOCH]}, workload, options)[r.EPOCH].median))
+                advance()
     for name in names[:1] if options.smoke else names:
         with r.processes([name], options.keep_memory) as ask:
             ask[name]("prepare", (_middle(options.smoke), r.initial(_middle(options.smoke))))
