@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+MISSING = "experiments: expected the extra `experiments`, got no {}; install it, .venv/bin/pip install -e '.[experiments]'"
 try:
     import tyro
 
     from experiments.common.console import CONSOLE, table
     from experiments.common.options import Options, UserError
 except ModuleNotFoundError as error:
-    sys.exit(f"experiments: expected the extra `experiments`, got no {error.name}; install it, .venv/bin/pip install -e '.[experiments]'")
+    sys.exit(MISSING.format(error.name))
 
 FOLDER = Path(__file__).parent
 NAMES = sorted(file.stem for file in FOLDER.glob("[!_]*.py"))
@@ -47,9 +48,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(name: str, options: Options) -> int:
-    module = importlib.import_module(f"experiments.{name}")
-    from funcnn.datasets import DataError  # not before the options are right
-
+    try:
+        module = importlib.import_module(f"experiments.{name}")
+        from funcnn.datasets import DataError  # not before the options are right
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("experiments", "funcnn"):
+            raise
+        return _refuse(MISSING.format(error.name))
     try:
         module.main(module.Config(**vars(options)))
     except DataError as error:

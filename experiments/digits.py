@@ -52,7 +52,7 @@ def main(options: Config) -> None:
     images = data.train_images[: 2 if options.smoke else 16]
     report = check_layer(NET, images.shape[1:], at=(ts.params, ts.state, images), seed=options.seed)
     show(report)
-    pictures(run, trained, data, counts, predicted)
+    pictures(run, trained, data, counts)
     accuracy = 1 - len(wrong) / len(predicted)
     results = {"test_accuracy": accuracy, "wrong": len(wrong), "of": len(predicted), "params_sha256": fingerprint((ts.params, ts.state))}
     run.finish(
@@ -89,7 +89,7 @@ def show(report: Report) -> None:
         CONSOLE.print(row.explain(), style="red", markup=False, soft_wrap=True)
 
 
-def pictures(run: Run, trained: Training, data: datasets.Split, counts, predicted) -> None:
-    draw(run, TRAINER, trained, data.test_images[0], f"A {data.test_labels[0]} on its way through the network")
+def pictures(run: Run, trained: Training, data: datasets.Split, counts: np.ndarray) -> None:
+    draw(run, TRAINER, trained, data, "0123456789", f"A {data.test_labels[0]} on its way through the network")
     run.picture("confusion_matrix", figures.confusion_matrix(counts, [str(i) for i in range(10)]))
-    run.picture("misread", misread(data, predicted, "0123456789"))
+    run.picture("misread", misread(NET, trained, data, "0123456789"))

@@ -75,8 +75,8 @@ def main(options: Config) -> None:
     )
     table(f"Fashion-MNIST, {count:,} parameters; {len(trainings)} seeds", ("", "mean (range)"), rows)
     counts = confusion_matrix(data.test_labels, predicted, labels=range(10))
-    draw(run, TRAINER, trainings[0], data.test_images[0], "An ankle boot on its way through the network")
+    draw(run, TRAINER, trainings[0], data, datasets.FASHION_CLASSES, "An ankle boot on its way through the network")
     run.picture("confusion_matrix", figures.confusion_matrix(counts, datasets.FASHION_CLASSES))
-    run.picture("misread", misread(data, predicted, datasets.FASHION_CLASSES))
+    run.picture("misread", misread(NET, trainings[0], data, datasets.FASHION_CLASSES, VIEWS))
     seconds = [t.seconds for t in trainings]
     run.finish({"test_accuracies": plain, "by_views": both, "seconds": seconds, "parameters": count})

@@ -19,7 +19,7 @@ from experiments.common.run import Run
 from experiments.common.trainings import first, spread, train_seeds
 from funcnn import augmentation, datasets
 from funcnn.convolution.geometry import Padding
-from funcnn.training import Trainer, predict
+from funcnn.training import Trainer
 
 
 def block(features: int, *, pool: bool = True, padding: Padding = "SAME") -> tuple[fn.Layer, ...]:
@@ -52,6 +52,6 @@ def main(options: Config) -> None:
     shown = ((k, len(r["seconds"]), spread(r["test_accuracies"]), f"{np.median(r['seconds']):.0f}") for k, r in rows.items())
     title = f"MNIST, {fn.count_parameters(trained.ts.params):,} parameters; {len(data.test_labels):,} test digits"
     table(title, ("training", "seeds", "test accuracy: mean (range)", "s each"), shown)
-    draw(run, trainer, trained, data.test_images[0], f"A {data.test_labels[0]} on its way through the network")
-    run.picture("misread", misread(data, predict(NET, trained.ts.params, trained.ts.state, data.test_images), "0123456789"))
+    draw(run, trainer, trained, data, "0123456789", f"A {data.test_labels[0]} on its way through the network")
+    run.picture("misread", misread(NET, trained, data, "0123456789"))
     run.finish(rows)

@@ -76,7 +76,7 @@ def _train(options: Config) -> None:
         rows.append((label, f"{count:,}", len(trainings[0].history), spread(accuracies), f"{trainings[0].seconds:.1f} s"))
         results[label] = {"test_accuracies": accuracies, "parameters": count, "seconds": [t.seconds for t in trainings]}
         if label == "the tutorial's network":
-            draw(run, trainer, trainings[0], data.test_images[0], f"A {data.test_labels[0]} on its way through the network")
+            draw(run, trainer, trainings[0], data, "0123456789", f"A {data.test_labels[0]} on its way through the network")
     table(
         f"simplecnn on {options.data}, trained (the tutorial asks for over 95 %); mean (range) of {len(options.seeds)} seeds",
         ("", "parameters", "epochs", "test accuracy", "first seed, with compiling"), rows,

@@ -42,10 +42,9 @@ def train(
     trainer: training.Trainer, data: datasets.Split, seed: int, epochs: int, each: Callable[[Row], Any] = lambda row: None
 ) -> Training:
     """One training; `each` is called with the metrics of every epoch."""
-    x, labels, test_x, test_labels = data
     ts: Any = None
     history, seconds, steps = list[Row](), list[float](), list[dict[str, np.ndarray]]()
-    for event in training.fit(trainer, (x, labels), epochs=epochs, key=jax.random.key(seed), validation=(test_x, test_labels)):
+    for event in training.fit(trainer, data.train, epochs=epochs, key=jax.random.key(seed), validation=data.test):
         if event.kind == "epoch":
             history.append({"epoch": event.epoch, **_named("train", event.metrics)})
             ts, seconds, steps = event.train_state, [*seconds, event.seconds], [*steps, event.steps]

@@ -65,8 +65,7 @@ def reproduce(tutorial: Tutorial, options: TutorialOptions, seeds: Sequence[int]
     trainings = train_seeds(run, trainer, lambda seed: data if seed == options.seed else load(seed), seeds, epochs)
     outcome = Outcome(run, trainer, epochs, data, trainings)
     _side_by_side(tutorial, outcome, "as the tutorial wrote it" if options.as_written else "corrected", epochs == default)
-    image, label = data.test_images[0], tutorial.classes[data.test_labels[0]]
-    draw(run, trainer, trainings[0], image, f"{label}, on its way through the network")
+    draw(run, trainer, trainings[0], data, tutorial.classes, f"{tutorial.classes[data.test_labels[0]]}, on its way through the network")
     return outcome
 
 
