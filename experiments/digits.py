@@ -1,6 +1,7 @@
 """A CNN with batch norm and dropout learns real digits by hand-written gradients, which are then checked. Takes 20 s.
 
 Claim: 98.5 % of 360 test digits right (mean of the seeds 0..4), in under 30 s of training on 2 cores, compiling included.
+Theme: first steps.
 """
 
 from dataclasses import dataclass
@@ -11,23 +12,21 @@ import optax
 from sklearn.metrics import confusion_matrix
 
 import funcnn as fn
-from experiments.harness import CONSOLE, Run, TrainingOptions, table
-from experiments.system import System, Training, draw, epochs_of, fingerprint, first, misread, train_seeds
-from funcnn import datasets, figures
+from experiments.common.console import CONSOLE, table
+from experiments.common.options import TrainingOptions
+from experiments.common.pictures import draw, misread
+from experiments.common.run import Run
+from experiments.common.trainings import Training, fingerprint, first, train_seeds
+from funcnn import datasets, figures, training
 from funcnn.checking import Report, check_layer
 
-SYSTEM = System(
-    layers=(
-        fn.conv(16, (3, 3), bias=False), fn.batch_norm(), fn.relu,
-        fn.conv(32, (3, 3), bias=False), fn.batch_norm(), fn.relu,
-        fn.max_pool((2, 2)), fn.dropout(0.3), fn.flatten, fn.dense(10),
-    ),
-    optimizer=lambda steps: optax.adam(optax.cosine_decay_schedule(3e-3, steps)),
-    batch_size=32,
-    epochs=30,
+NET = fn.serial(
+    fn.conv(16, (3, 3), bias=False), fn.batch_norm(), fn.relu,
+    fn.conv(32, (3, 3), bias=False), fn.batch_norm(), fn.relu,
+    fn.max_pool((2, 2)), fn.dropout(0.3), fn.flatten, fn.dense(10),
 )  # fmt: skip
-
-
+TRAINER = training.Trainer(NET, lambda steps: optax.adam(optax.cosine_decay_schedule(3e-3, steps)), batch_size=32)
+EPOCHS = 30
 COLUMNS = {"jax.grad": ("jax.vjp",), "differences": ("differences", "unit step"), "complex": ("complex step",), "float32": ("jitted",)}
 
 
@@ -43,16 +42,17 @@ def digits(smoke: bool) -> datasets.Split:
 
 def main(options: Config) -> None:
     run, data = Run("digits", options), digits(options.smoke)
-    (trained,) = train_seeds(run, SYSTEM, lambda seed: data, [options.seed], epochs_of(options, SYSTEM), options.gradients)
+    trainer = TRAINER._replace(gradients=options.gradients)
+    (trained,) = train_seeds(run, trainer, lambda seed: data, [options.seed], options.epochs_or(EPOCHS))
     ts = fn.to_numpy(trained.ts)  # what follows runs eagerly on NumPy
-    predicted = SYSTEM.net.apply(ts.params, ts.state, data.test_images)[0].argmax(1)
+    predicted = NET.apply(ts.params, ts.state, data.test_images)[0].argmax(1)
     wrong = np.flatnonzero(predicted != data.test_labels)
     counts = confusion_matrix(data.test_labels, predicted, labels=range(10))
     table("Confusion matrix: true class in rows, predicted in columns", ("", *range(10)), ([str(i), *row] for i, row in enumerate(counts)))
     images = data.train_images[: 2 if options.smoke else 16]
-    report = check_layer(SYSTEM.net, images.shape[1:], at=(ts.params, ts.state, images), seed=options.seed)
+    report = check_layer(NET, images.shape[1:], at=(ts.params, ts.state, images), seed=options.seed)
     show(report)
-    pictures(run, trained, data, counts, predicted)
+    pictures(run, trained, data, counts)
     accuracy = 1 - len(wrong) / len(predicted)
     results = {"test_accuracy": accuracy, "wrong": len(wrong), "of": len(predicted), "params_sha256": fingerprint((ts.params, ts.state))}
     run.finish(
@@ -89,7 +89,7 @@ def show(report: Report) -> None:
         CONSOLE.print(row.explain(), style="red", markup=False, soft_wrap=True)
 
 
-def pictures(run: Run, trained: Training, data: datasets.Split, counts, predicted) -> None:
-    draw(run, SYSTEM, trained, data.test_images[0], f"A {data.test_labels[0]} on its way through the network")
+def pictures(run: Run, trained: Training, data: datasets.Split, counts: np.ndarray) -> None:
+    draw(run, TRAINER, trained, data, "0123456789", f"A {data.test_labels[0]} on its way through the network")
     run.picture("confusion_matrix", figures.confusion_matrix(counts, [str(i) for i in range(10)]))
-    run.picture("misread", misread(data, predicted, "0123456789"))
+    run.picture("misread", misread(NET, trained, data, "0123456789"))

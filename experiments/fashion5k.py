@@ -6,21 +6,25 @@ Corrected: batch norm, three convolutions, images flipped and shifted, AdamW.
 
 Measured on 2 cores (Xeon with AVX-512), `.venv/bin/python -m experiments fashion5k [--as-written --runs 5]`: corrected 90.3 % (one seed);
 as written, by seed (0 to 4), 48.6, 82.2, 48.7, 82.5 and 82.8 % in training, 46.4, 78.3, 47.3, 78.1 and 80.0 % in test.
+Theme: the tutorials.
 """
 
 from dataclasses import dataclass
 
 import jax
+import optax
 from jax.nn.initializers import normal
 from sklearn.metrics import classification_report, confusion_matrix
 
 import funcnn as fn
-from experiments.harness import CONSOLE
-from experiments.mistakes import cross_entropy_over_classes, max_pool_all_ties, position_bias, relu_unmasked
+from experiments.common.console import CONSOLE
+from experiments.common.optimizers import one_cycle
 from experiments.mnist import block
-from experiments.system import System, one_cycle, predict, sgd
-from experiments.tutorial import Printed, Tutorial, TutorialOptions, finish, reproduce
+from experiments.tutorials.mistakes import cross_entropy_over_classes, max_pool_all_ties, position_bias, relu_unmasked
+from experiments.tutorials.options import TutorialOptions
+from experiments.tutorials.reproduction import Printed, Tutorial, finish, reproduce
 from funcnn import augmentation, datasets, figures
+from funcnn.training import Trainer, predict
 
 WIDE = {"w_init": normal(1.0)}
 
@@ -36,17 +40,16 @@ def data(seed: int) -> datasets.Split:
     return datasets.Split(images[:5000], labels[:5000], images[5000:], labels[5000:])
 
 
+AS_WRITTEN = fn.serial(
+    fn.conv(1, (6, 6), padding="VALID", bias=False, algorithm=fn.convolution.shifted, **WIDE), position_bias(), relu_unmasked,
+    max_pool_all_ties((2, 2)), fn.flatten, fn.dense(10, b_init=uniform, **WIDE),
+)  # fmt: skip
+CORRECTED = fn.serial(*block(32), *block(64), *block(128), fn.flatten, fn.dropout(0.4), fn.dense(10))
+MOVED = augmentation.chain(augmentation.flip(), augmentation.shift(1))
 TUTORIAL = Tutorial(
     "fashion5k",
-    as_written=System(
-        (fn.conv(1, (6, 6), padding="VALID", bias=False, algorithm=fn.convolution.shifted, **WIDE), position_bias(), relu_unmasked,
-         max_pool_all_ties((2, 2)), fn.flatten, fn.dense(10, b_init=uniform, **WIDE)),
-        sgd(0.01), batch_size=1, epochs=200, shuffle=False, loss=cross_entropy_over_classes,
-    ),
-    corrected=System(
-        (*block(32), *block(64), *block(128), fn.flatten, fn.dropout(0.4), fn.dense(10)),
-        one_cycle(5e-3, 1e-2), batch_size=50, epochs=40, augment=augmentation.chain(augmentation.flip(), augmentation.shift(1)),
-    ),
+    as_written=(Trainer(AS_WRITTEN, optax.sgd(0.01), batch_size=1, shuffle=False, loss=cross_entropy_over_classes), 200),
+    corrected=(Trainer(CORRECTED, one_cycle(5e-3, 1e-2), batch_size=50, augment=MOVED), 40),
     data=data,
     printed=(Printed(-1, "train_accuracy", "about 82 %"), Printed(-1, "test_accuracy", "78.46 %")),
     time="18 min (1.1 ms an image)",
@@ -63,7 +66,7 @@ class Config(TutorialOptions):
 def main(options: Config) -> None:
     outcome = reproduce(TUTORIAL, options)
     ts, test = outcome.trainings[0].ts, outcome.data
-    predicted = predict(outcome.system, ts, test.test_images)
+    predicted = predict(outcome.trainer.net, ts.params, ts.state, test.test_images)
     names = {"labels": range(10), "target_names": datasets.FASHION_CLASSES, "zero_division": 0}
     CONSOLE.print(classification_report(test.test_labels, predicted, digits=3, **names), highlight=False)
     counts = confusion_matrix(test.test_labels, predicted, labels=range(10))

@@ -5,6 +5,7 @@ Corrected: eight filters, max pool, He's initial values, shuffled batches of 10,
 
 Measured on 2 cores (Xeon with AVX-512), 100 seeds, `.venv/bin/python -m experiments lines8 [--as-written]`: corrected all 100 seeds
 end with every image right; as written 60 do, 26 are stuck at 90 to 93 % with a loss of 0.2 to 0.3, and 14 end with at most 60 % right.
+Theme: the tutorials.
 """
 
 import time
@@ -12,26 +13,24 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
+import optax
 from jax.nn.initializers import normal
 from matplotlib.figure import Figure
 
 import funcnn as fn
-from experiments.harness import table
-from experiments.system import System, compile_epoch, epochs_of, one_cycle, seeds_of, sgd
-from experiments.tutorial import Outcome, Printed, Tutorial, TutorialOptions, finish, reproduce
+from experiments.common.console import table
+from experiments.common.optimizers import one_cycle
+from experiments.tutorials.options import TutorialOptions
+from experiments.tutorials.reproduction import Outcome, Printed, Tutorial, finish, reproduce
 from funcnn import datasets, training
 
 SMALL = {"w_init": normal(0.1)}
+AS_WRITTEN = fn.serial(fn.conv(1, (3, 3), padding="VALID", bias=False, **SMALL), fn.relu, fn.flatten, fn.dense(2, **SMALL))
+CORRECTED = fn.serial(fn.conv(8, (3, 3), padding="VALID"), fn.relu, fn.max_pool((2, 2)), fn.flatten, fn.dense(2))
 TUTORIAL = Tutorial(
     "lines8",
-    as_written=System(
-        (fn.conv(1, (3, 3), padding="VALID", bias=False, **SMALL), fn.relu, fn.flatten, fn.dense(2, **SMALL)),
-        sgd(0.01), batch_size=1, epochs=20, shuffle=False,
-    ),
-    corrected=System(
-        (fn.conv(8, (3, 3), padding="VALID"), fn.relu, fn.max_pool((2, 2)), fn.flatten, fn.dense(2)),
-        one_cycle(0.03), batch_size=10, epochs=20,
-    ),
+    as_written=(training.Trainer(AS_WRITTEN, optax.sgd(0.01), batch_size=1, shuffle=False), 20),
+    corrected=(training.Trainer(CORRECTED, one_cycle(0.03), batch_size=10), 20),
     data=lambda seed: datasets.lines8(jax.random.key(seed)),
     printed=(
         Printed(1, "train_loss", "0.6955"), Printed(1, "train_accuracy", "53 %"),
@@ -50,8 +49,8 @@ class Config(TutorialOptions):
 
 def main(options: Config) -> None:
     outcome = reproduce(TUTORIAL, options, seeds=[options.seed])
-    seeds, epochs = seeds_of(options), epochs_of(options, outcome.system)
-    losses, accuracies, seconds = at_once(outcome, seeds, epochs)
+    seeds = options.seeds
+    losses, accuracies, seconds = at_once(outcome, seeds)
     outcome.run.picture("luck", _luck(losses, accuracies))
     end = accuracies[:, -1]
     last = {
@@ -67,12 +66,12 @@ def main(options: Config) -> None:
     finish(outcome, options, seeds=len(seeds), seconds_at_once=seconds, luck=counts)
 
 
-def at_once(outcome: Outcome, seeds, epochs: int) -> tuple[np.ndarray, np.ndarray, float]:
+def at_once(outcome: Outcome, seeds: range) -> tuple[np.ndarray, np.ndarray, float]:
     """Loss and accuracy (seeds, epochs) of the trainings with all `seeds`, as one program, and the seconds it took."""
-    system, data = outcome.system, outcome.data
-    net, optimizer, epoch = compile_epoch(system, epochs, len(data.train_images))
-    start = time.perf_counter()
-    states = jax.vmap(lambda seed: training.init(net, optimizer, jax.random.key(seed), data.train_images.shape[1:]))(np.asarray(seeds))
+    data, epochs = outcome.data, outcome.epochs
+    trainer = outcome.trainer.for_steps(epochs * outcome.trainer.steps_an_epoch(len(data.train_images)))
+    epoch, start = training.make_epoch(trainer), time.perf_counter()
+    states = jax.vmap(lambda seed: training.init(trainer, jax.random.key(seed), data.train_images.shape[1:]))(np.asarray(seeds))
     every = jax.jit(jax.vmap(lambda ts: epoch(ts, data.train_images, data.train_labels)))
     losses, accuracies = [], []
     for _ in range(epochs):

@@ -3,9 +3,9 @@
 Claim: all compute the same, forward and both gradients, to float32's rounding; the loops take longest.
 Measured on 2 cores (Xeon with AVX-512), `.venv/bin/python -m experiments loops`, medians of 10: on three layers of the tutorials the loops
 on NumPy take 1.4 to 20 times as long as the other algorithms do there, and 7 to 208 times as long as these compiled.
+Theme: speed.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +13,10 @@ import jax
 import numpy as np
 
 import funcnn as fn
-from experiments.harness import Options, Run, progress, table
+from experiments.benchmark.timing import median_seconds
+from experiments.common.console import progress, table
+from experiments.common.options import Options
+from experiments.common.run import Run
 from funcnn import convolution
 from funcnn.convolution import ConvAlgorithm
 from funcnn.convolution.geometry import window
@@ -44,16 +47,6 @@ def passes(algorithm: ConvAlgorithm, shape: Shape) -> Callable[..., Any]:
         return y, dparams["w"], dx
 
     return run
-
-
-def seconds(run: Callable[[], Any], rounds: int) -> float:
-    """The median of `rounds` calls; the first, which may compile, is not among them."""
-    times = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        jax.block_until_ready(run())
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]))
 
 
 def supported(algorithm: ConvAlgorithm, shape: Shape) -> bool:
@@ -90,8 +83,8 @@ def _measured(algorithm: ConvAlgorithm, shape: Shape, options: Config) -> dict[s
     compiled, on_device = jax.jit(plain), jax.device_put((w, x, dy))
     error = max(_error(got, exact) for got in (plain(w, x, dy), compiled(*on_device)))
     return {
-        "numpy_s": seconds(lambda: plain(w, x, dy), rounds),
-        "compiled_s": seconds(lambda: compiled(*on_device), rounds),
+        "numpy_s": median_seconds(lambda: plain(w, x, dy), rounds),
+        "compiled_s": median_seconds(lambda: compiled(*on_device), rounds),
         "error": error,
     }
 

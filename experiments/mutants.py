@@ -1,24 +1,25 @@
 """75 wrong gradients, and which checker catches which; and how often each calls a right one wrong. Takes 1 h.
 
 Claim: funcnn's checker catches all, says where in 90 % of those with a place or a factor, and raises no false alarm.
+Theme: gradients.
 """
 
-import multiprocessing
 import re
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import jax
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 import funcnn as fn
-from experiments.checkers import tools
-from experiments.harness import Options, Run, progress, table
+from experiments.common.console import progress, table
+from experiments.common.options import Options
+from experiments.common.processes import pool
+from experiments.common.run import Run
+from experiments.peers.checkers import tools
 from funcnn.checking import check_layer, check_pair
 from funcnn.checking.mutation.catalogue import CATALOGUE
 from funcnn.checking.mutation.right import RIGHT
@@ -119,14 +120,8 @@ def _workers(processes: int) -> Generator[Callable, None, None]:
     if processes == 1:
         yield map
     else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, context, initializer=_one_thread) as pool:
-            yield pool.map
-
-
-def _one_thread() -> None:
-    """Two processes whose matrix products take both cores each are slower together than one after the other."""
-    threadpool_limits(1)
+        with pool(processes, threads=1) as several:  # with both cores for each they are slower together than one after the other
+            yield several.map
 
 
 def _each(results: Iterator, advance: Callable, run: Run) -> Iterator:

@@ -2,30 +2,30 @@
 
 Claim: from one seed the curves lie on each other; the parameters differ by rounding only, which training amplifies; and the
 hand-written step takes no longer than the automatic one.
+Theme: gradients.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
 
 import funcnn as fn
-from experiments.digits import SYSTEM, digits
-from experiments.harness import Run, TrainingOptions, progress, table
-from experiments.system import epochs_of
+from experiments.common.console import progress, table
+from experiments.common.options import TrainingOptions
+from experiments.common.run import Run
+from experiments.digits import EPOCHS, NET, TRAINER, digits
 from funcnn import training
 from funcnn.arrays import Array
 
 Config = TrainingOptions
-NET, BATCH = SYSTEM.net, SYSTEM.batch_size
-ROUTES: dict[str, tuple[fn.Layer, Literal["manual", "auto"]]] = {
-    "backward": (NET, "manual"),
-    "jax.grad": (NET, "auto"),
-    "jax.grad of with_manual_vjp": (fn.with_manual_vjp(NET), "auto"),
+ROUTES = {
+    "backward": TRAINER,
+    "jax.grad": TRAINER._replace(gradients="auto"),
+    "jax.grad of with_manual_vjp": TRAINER._replace(net=fn.with_manual_vjp(NET), gradients="auto"),
 }
 
 
@@ -40,14 +40,14 @@ class Route:
 
 
 def main(options: Config) -> None:
-    run, data, epochs = Run("routes", options), digits(options.smoke), epochs_of(options, SYSTEM)
+    run, data, epochs = Run("routes", options), digits(options.smoke), options.epochs_or(EPOCHS)
     x, labels, test_x, test_labels = jax.device_put(tuple(data))
-    steps, key = SYSTEM.optimizer(epochs * (len(x) // BATCH)), jax.random.key(options.seed)
-    routes = {}
-    for name, (net, gradients) in ROUTES.items():
-        epoch = training.make_epoch(net, steps, batch_size=BATCH, last_batch="drop", gradients=gradients)
-        epoch(training.init(net, steps, key, x.shape[1:]), x, labels)  # compiles
-        routes[name] = Route(epoch, training.init(net, steps, key, x.shape[1:]), [], [])
+    each, key, routes = TRAINER.steps_an_epoch(len(x)), jax.random.key(options.seed), {}
+    for name, route in ROUTES.items():
+        trainer = route.for_steps(epochs * each)
+        epoch = training.make_epoch(trainer)
+        epoch(training.init(trainer, key, x.shape[1:]), x, labels)  # compiles
+        routes[name] = Route(epoch, training.init(trainer, key, x.shape[1:]), [], [])
     with progress("routes", epochs) as advance:
         for i in range(epochs):
             for route in routes.values():  # interleaved, so that a busy moment of the machine hits all of them
@@ -55,10 +55,10 @@ def main(options: Config) -> None:
                 route.ts, metrics = jax.block_until_ready(route.epoch(route.ts, x, labels))
                 route.seconds.append((time.perf_counter() - start) / len(metrics["loss"]))
                 route.losses += metrics["loss"].tolist()
-            means = {name: float(np.mean(route.losses[i * (len(x) // BATCH) :])) for name, route in routes.items()}
+            means = {name: float(np.mean(route.losses[i * each :])) for name, route in routes.items()}
             run.log({"epoch": i + 1, **means})
             advance(loss=means["backward"])
-    evaluate, first = training.make_evaluate(NET, batch_size=360), routes["backward"]
+    evaluate, first = training.make_evaluate(TRAINER.for_steps(epochs * each)), routes["backward"]
     rows = {name: _row(route, first, evaluate(route.ts.params, route.ts.state, test_x, test_labels)) for name, route in routes.items()}
     table(
         "The same seed by three routes; losses, params: the largest difference from `backward`",

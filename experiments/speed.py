@@ -4,6 +4,7 @@ Claim: on a CPU the first three tutorials' and the middle-sized network train in
 Contenders take turns, after a check that all compute the same numbers; PyTorch counts in the better of its two memory layouts. Ratios are
 of medians over the rounds of one run; below 1 funcnn is faster. "In an epoch": 16 steps as one program, as funcnn trains but without
 shuffling.
+Theme: speed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,16 +14,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
 import funcnn as fn
-from experiments import race as r
-from experiments import workloads as w
-from experiments.contenders import on_numpy, prepare
-from experiments.harness import Options, Run, progress, table
-from experiments.loops import seconds as seconds_of
-
-Rows = list[dict[str, Any]]
+from experiments.benchmark import race as r
+from experiments.benchmark import report
+from experiments.benchmark import workloads as w
+from experiments.benchmark.contenders import on_numpy, prepare
+from experiments.benchmark.timing import bandwidth, matmul_rate, median_seconds
+from experiments.common.console import progress
+from experiments.common.options import Options
+from experiments.common.run import Run
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,10 @@ def main(options: Config) -> None:
             run.log(rows[-1])
             advance()
         for what, series in growth.items():
-            curves[what] = [(size, _race({r.EPOCH: ask[r.EPOCH]}, workload, options)[r.EPOCH].median) for size, workload in series]
-            advance()
+            curves[what] = []
+            for size, workload in series:
+                curves[what].append((size, _race({r.EPOCH: ask[r.EPOCH]}, workload, options)[r.EPOCH].median))
+                advance()
     for name in names[:1] if options.smoke else names:
         with r.processes([name], options.keep_memory) as ask:
             ask[name]("prepare", (_middle(options.smoke), r.initial(_middle(options.smoke))))
@@ -61,9 +64,9 @@ def main(options: Config) -> None:
         tutorials.append(_tutorial(workload, options.smoke))
     slopes = {what: _slope(points) for what, points in curves.items()}
     rate = matmul_rate(100 if options.smoke else 25088)
-    _show(rows, tutorials, slopes, peaks, rate)
-    run.picture("ratios", _bars(rows))
-    run.picture("growth", _lines(curves, slopes))
+    report.show(rows, tutorials, slopes, peaks, rate)
+    run.picture("ratios", report.bars(rows))
+    run.picture("growth", report.lines(curves, slopes))
     moved = bandwidth(2**10 if options.smoke else 2**20)
     results = {"rows": rows, "tutorials": tutorials, "growth": curves, "slopes": slopes, "peak_mib": peaks}
     results |= {"matmul_gflops": rate, "gigabytes_per_s": moved}
@@ -124,92 +127,12 @@ def _tutorial(workload: w.Workload, smoke: bool) -> dict[str, Any]:
         "loops, the batch at once": on_numpy(workload, direct),
         "NumPy": on_numpy(workload, fn.conv),
     }
-    seconds = {name: seconds_of(run, 2 if smoke else 5) for name, run in ways.items()}
-    seconds["compiled"] = seconds_of(compiled.run, 2 if smoke else 20) / compiled.each
+    seconds = {name: median_seconds(run, 2 if smoke else 5) for name, run in ways.items()}
+    seconds["compiled"] = median_seconds(compiled.run, 2 if smoke else 20) / compiled.each
     return {"name": workload.name, "seconds": seconds, "tutorial": w.TUTORIALS[workload.name]}
-
-
-def matmul_rate(rows: int) -> float:
-    """GFLOP/s of a float32 product (rows, 288) by (288, 64): what bounds a convolution that is one matrix product."""
-    rng = np.random.default_rng(0)
-    a, b = (jax.device_put(rng.standard_normal(shape, "float32")) for shape in ((rows, 288), (288, 64)))
-    product = jax.jit(lambda a, b: a @ b)
-    return 2 * rows * 288 * 64 / seconds_of(lambda: product(a, b), 50) / 1e9
-
-
-def bandwidth(count: int) -> float:
-    """GB/s read and written by an element-wise operation on `count` float32 numbers: what bounds pools and batch norm."""
-    x = jax.device_put(np.ones(count, "float32"))
-    double = jax.jit(lambda x: x + x)
-    return 8 * count / seconds_of(lambda: double(x), 50) / 1e9
 
 
 def _slope(points: Sequence[tuple[float, float]]) -> float:
     """The power with which the second grows with the first."""
     sizes, seconds = np.log(np.asarray(points)).T
     return float(np.polyfit(sizes, seconds, 1)[0])
-
-
-def _mean(values: Sequence[float]) -> float:
-    """The geometric mean."""
-    return float(np.exp(np.mean(np.log(values))))
-
-
-def _ratio(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.2f}"  # without PyTorch
-
-
-def _show(rows: Rows, tutorials: Rows, slopes: Mapping[str, float], peaks: Mapping[str, float], rate: float) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row["ms"]))
-
-    def cells(row: dict[str, Any]) -> list[str]:
-        times = (f"{row['ms'][name]:.3g}" if name in row["ms"] else "" for name in names)
-        plain = f"{row['operations'] / rate / 1e6:.3g}" if row["operations"] else ""
-        return [row["name"], *times, _ratio(row["to_torch"]), _ratio(row["to_lax"]), f"{max(row['spread'].values()):.1f}", plain]
-
-    for group in dict.fromkeys(row["group"] for row in rows):
-        some = [row for row in rows if row["group"] == group]
-        means = [
-            f"geometric mean of {len(some)}",
-            *("" for _ in names),
-            *(_ratio(_mean([s[k] for s in some])) for k in ("to_torch", "to_lax")),
-            "",
-            "",
-        ]
-        table(f"{group}: medians in ms; funcnn's best over PyTorch's and lax's; slowest over fastest round; plain sum as matrix products",
-              ("work", *names, "/ torch", "/ lax", "spread", "plain"), [*map(cells, some), means])  # fmt: skip
-    steps_only = [row for row in rows if row["group"] == "steps"]
-    firsts = ([row["name"], *(f"{row['first_s'][name]:.1f}" for name in names)] for row in steps_only)
-    table("The first call of a step, which compiles, in s", ("work", *names), firsts)
-    ways = list(tutorials[0]["seconds"])
-
-    def steps(t: dict[str, Any]) -> list[str]:
-        times, compiled = t["seconds"], t["seconds"]["compiled"]
-        return [t["name"], *(f"{1e3 * times[k]:.3g} ({times[k] / compiled:,.0f} x)" for k in ways), f"{1e3 * t['tutorial']:.3g}"]
-
-    title = "A step of the tutorials in ms, and how many times as long as compiled; last: measured with their own program, elsewhere"
-    table(title, ("step", *ways, "the tutorial"), map(steps, tutorials))
-    table("Peak memory of a process that trains the middle-sized network, with everything it has imported", ("contender", "MiB"),
-          ((name, f"{mib:.0f}") for name, mib in peaks.items()))  # fmt: skip
-    table("The time of a step grows with the power", ("of the", "power"), ((what, f"{slope:.2f}") for what, slope in slopes.items()))
-
-
-def _bars(rows: Rows) -> Figure:
-    figure = Figure(figsize=(8, 0.3 * len(rows) + 1.2), layout="constrained")
-    axes, y = figure.subplots(), np.arange(len(rows))
-    for i, (key, label) in enumerate((("to_torch", "PyTorch"), ("to_lax", "JAX's own convolution and jax.grad"))):
-        axes.barh(y + 0.4 * i - 0.2, [row[key] for row in rows], 0.38, label=f"funcnn over {label}")
-    axes.set(yticks=y, yticklabels=[row["name"] for row in rows], xscale="log", xlabel="ratio of median times; below 1 funcnn is faster")
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.invert_yaxis()
-    axes.legend(fontsize="small")
-    return figure
-
-
-def _lines(curves: Mapping[str, Sequence[tuple[float, float]]], slopes: Mapping[str, float]) -> Figure:
-    figure = Figure(figsize=(3.2 * len(curves), 3), layout="constrained")
-    for axes, (what, points) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
-        sizes, seconds = np.asarray(points).T
-        axes.loglog(sizes, 1e3 * seconds, "o-")
-        axes.set(xlabel=what, ylabel="ms a step", title=f"slope {slopes[what]:.2f}")
-    return figure

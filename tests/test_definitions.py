@@ -73,9 +73,9 @@ def test_every_layer_and_every_step_draws_its_own_numbers():
     twice = fn.serial(drop, drop).apply(((), ()), ((), ()), ones, key=KEY, train=True)[0]
     assert abs((twice == 0).mean() - 0.75) < 0.1
     seen = {"loss": lambda y, t: (y.sum(), y * 0), "metrics": lambda y, t: {"mask": (y == 0)}}
-    epoch = training.make_epoch(drop, optax.sgd(0.0), batch_size=8, last_batch="wrap", **seen)
-    single = ones.astype("float32")
-    ts, metrics = epoch(training.init(drop, optax.sgd(0.0), KEY, (50,)), single, single)
+    trainer = training.Trainer(drop, optax.sgd(0.0), batch_size=8, last_batch="wrap", **seen)
+    epoch, single = training.make_epoch(trainer), ones.astype("float32")
+    ts, metrics = epoch(training.init(trainer, KEY, (50,)), single, single)
     masks = [metrics["mask"][0], epoch(ts, single, single)[1]["mask"][0]]
     assert not np.array_equal(*masks)
 
@@ -91,9 +91,10 @@ def test_a_manual_vjp_leaves_numpy_its_float64():
 def test_the_gradient_has_the_dtype_of_the_params_in_training():
     net, sgd = fn.serial(fn.dense(3)), optax.sgd(0.1, momentum=0.9)
     for mode in ("manual", "auto"):
-        ts = training.init(net, sgd, KEY, (4,))
+        trainer = training.Trainer(net, sgd, batch_size=4, gradients=mode)
+        ts = training.init(trainer, KEY, (4,))
         half = jax.tree.map(lambda a: a.astype("bfloat16") if a.dtype == "float32" else a, ts._replace(key=()))._replace(key=ts.key)
-        epoch = training.make_epoch(net, sgd, batch_size=4, last_batch="drop", gradients=mode)
+        epoch = training.make_epoch(trainer)
         with jax.numpy_dtype_promotion("standard"):
             after, _ = epoch(half, np.ones((8, 4), "float32"), np.arange(8) % 3)
         assert {leaf.dtype.name for leaf in jax.tree.leaves(after.params)} == {"bfloat16"}

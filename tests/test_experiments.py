@@ -1,10 +1,14 @@
 """Every experiment runs, keeps its results apart from others', and refuses what it cannot do in one sentence."""
 
+import importlib
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -14,11 +18,13 @@ import pytest
 
 import funcnn as fn
 from experiments import filters, simplecnn
-from experiments.__main__ import NAMES, main
-from experiments.compare import multiply_adds
-from experiments.digits import SYSTEM, digits
-from experiments.harness import Options, Run, UserError
-from experiments.system import fingerprint, make_train
+from experiments.__main__ import NAMES, THEMES, described, main
+from experiments.common import console
+from experiments.common.comparing import multiply_adds
+from experiments.common.options import Options, UserError
+from experiments.common.run import Run
+from experiments.common.trainings import fingerprint, train
+from experiments.digits import TRAINER, digits
 from tests.test_idx import OFFICIAL
 
 pytestmark = pytest.mark.usefixtures("optax_promotes")
@@ -27,7 +33,8 @@ ALGORITHM_FILES = [
     for path in (Path(fn.__file__).parent / "convolution").glob("*.py")
     if path.stem not in ("__init__", "algorithm", "geometry", "layers")
 ]
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README, PAGE = (ROOT / "README.md").read_text(), (ROOT / "experiments" / "README.md").read_text()
 COMMON = {"learning_curves", "filters", "feature_maps"}
 PICTURES = {
     "digits": COMMON | {"confusion_matrix", "misread"},
@@ -77,7 +84,7 @@ def test_smoke(name, tmp_path, capsys, official):
     assert {"python", "jax", "jaxlib", "numpy", "optax", "scikit-learn"} <= set(config["versions"])
     assert results
     assert all(json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
-    assert {file.stem for file in folder.glob("*.png")} == PICTURES[name]
+    assert {file.stem for file in folder.glob("*.png")} == PICTURES.get(name, {file.stem for file in folder.glob("*.png")})
     for picture in folder.glob("*.png"):
         assert picture.read_bytes().startswith(b"\x89PNG\r\n")
     assert str(folder) in re.sub(r"\s", "", capsys.readouterr().out)
@@ -178,10 +185,8 @@ def test_without_its_files_an_experiment_says_what_to_do(name, capsys, tmp_path,
 
 
 def test_one_seed_is_one_result():
-    train = make_train(SYSTEM, 1, 128)
-
     def trained(seed):
-        done = train(digits(smoke=True), seed, lambda row: None)
+        done = train(TRAINER, digits(smoke=True), seed, epochs=1)
         return fingerprint((done.ts.params, done.ts.state)), done.history
 
     first, again, other = trained(0), trained(0), trained(1)
@@ -194,6 +199,96 @@ def test_alone_it_lists_all_experiments(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_docstring_says_the_theme_and_how_long_it_takes(name):
+    theme, _, shows, takes = described(name)
+    assert theme in THEMES or name not in PICTURES
+    assert shows.endswith((".", "?"))
+    assert re.fullmatch(r"\d+ (s|min|h)", takes)
+    assert "Config" in vars(importlib.import_module(f"experiments.{name}"))
+
+
+HEAVY = ("jax", "jaxlib", "numpy", "scipy", "matplotlib", "sklearn", "optax", "funcnn")
+
+
+def test_nothing_heavy_is_imported_before_the_options_are_right():
+    """Not for the list, for an option that is wrong, or for any experiment's help."""
+    code = f"""
+import sys
+from experiments.__main__ import NAMES, main
+for arguments in [], ["digit"], ["digits", "--epochs", "0"], ["digits", "--epoch", "1"], *([name, "--help"] for name in NAMES):
+    try:
+        main(arguments)
+    except SystemExit:
+        pass
+    assert not (heavy := [name for name in {HEAVY} if name in sys.modules]), (arguments, heavy)
+print("all", len(NAMES))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"all {len(NAMES)}"
+
+
+def test_a_new_experiment_is_one_file(tmp_path):
+    """The page's own: its theme, its duration and its options are read from there, also where `Config` needs what is not light."""
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    source = re.search(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[1]
+    (tmp_path / "experiments" / "mine.py").write_text(source.replace("Theme: gradients", "Theme: greetings"))
+    (tmp_path / "experiments" / "heavy.py").write_text(source.replace("3e-3", "optax.adam.__name__"))
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), "COLUMNS": "200"}
+
+    def said(*arguments):
+        command = [sys.executable, "-m", "experiments", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True, text=True).stdout
+
+    assert re.search(r"greetings\W+mine\W+What it shows, in a sentence\.\W+2 min", said())
+    for name in ("mine", "heavy"):
+        assert "Adam's learning rate: this sentence is what --help says of it." in said(name, "--help")
+    assert re.match(r"test accuracy [\d.]+ %; results in runs/mine$", said("mine", "--smoke", "--rate", "0.01").splitlines()[-1])
+
+
+def test_the_folders_page_says_what_the_list_says():
+    rows = re.findall(r"^\| ([\w ]*)\| `\.venv/bin/python -m experiments (\w+)[^`]*` \|.*\| ([^|]+) \|$", PAGE, re.MULTILINE)
+    assert len(rows) >= 18
+    theme = None
+    for heading, name, takes in rows:
+        theme = heading.strip() or theme
+        assert (theme, takes) == described(name)[::3], name
+    for target in re.findall(r"\]\(([^)]+)\)", PAGE):
+        assert (ROOT / "experiments" / target).exists(), target
+
+
+def test_a_pipe_sees_a_line_an_epoch_and_of_thousands_some(capsys, monkeypatch):
+    monkeypatch.setattr(console, "MOST_LINES", 5)
+    seen = {}
+    for total in (3, 12):
+        with console.progress("digits", total) as advance:
+            for i in range(total):
+                advance(loss=i)
+                seen[total, i] = capsys.readouterr().out
+    assert [re.sub(r"  \S+ s\n", "", seen[3, i]) for i in range(3)] == [f"digits  {i + 1}/3  loss {i}.0000" for i in range(3)]
+    assert [i + 1 for i in range(12) if seen[12, i]] == [3, 6, 9, 12]
+    assert seen[12, 8].startswith("digits   9/12  loss 8.0000  ")
+
+
+@pytest.mark.parametrize("name", ["digits", pytest.param("seeds", marks=pytest.mark.slow)])
+def test_ctrl_c_says_in_one_line_what_is_kept(name, tmp_path):
+    """As a terminal does it: to the experiment and to all processes that it has started. Before, a pipe sees each epoch at once."""
+    command = [sys.executable, "-m", "experiments", name, "--epochs", "1000", "--out", str(tmp_path / "run")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}}
+    with subprocess.Popen(command, text=True, start_new_session=True, cwd=ROOT, **pipes) as started:
+        if name == "digits":
+            assert re.match(r"digits +5/1000  loss", started.stdout.readline())
+        else:  # some way into the first process
+            while started.poll() is None and not (tmp_path / "run" / "metrics.jsonl").exists():
+                time.sleep(0.1)
+            time.sleep(3)
+        os.killpg(started.pid, signal.SIGINT)
+        lines = [line for line in started.stdout.read().splitlines() if not re.match(rf"{name} +\d+/1000 ", line)]
+    assert started.returncode == 130
+    assert lines == [f"{name}: stopped; metrics.jsonl and config.json of what was done are in {tmp_path / 'run'}"]
 
 
 def test_help_names_the_options(capsys):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import funcnn as fn
-from experiments import mistakes
+from experiments.tutorials import mistakes
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(-1, 3, (3, 5, 6, 2)).astype("float64")  # with ties

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import funcnn as fn
-from experiments import checkers, drift, mutants
+from experiments import drift, mutants
+from experiments.peers import checkers
 from funcnn import training
 from funcnn.checking import check_layer, layer_names, monitor
 from funcnn.checking.mutation.catalogue import CATALOGUE
@@ -96,16 +97,15 @@ def test_the_monitor_names_the_layer_and_says_nothing_of_the_steps_between():
     labels = np.arange(12) % 3
     wrong = fn.relu._replace(backward=lambda y, dy: ((), dy))
     for net, expected in ((fn.serial(*layers), []), (fn.serial(layers[0], wrong, *layers[2:]), ["1 relu"])):
-        optimizer = optax.sgd(0.1)
-        epoch = training.make_epoch(net, optimizer, batch_size=4, last_batch="drop", monitor=monitor(net, every=2))
-        ts, metrics = epoch(training.init(net, optimizer, jax.random.key(0), (4, 4, 1)), images, labels)
+        plain = training.Trainer(net, optax.sgd(0.1), batch_size=4)
+        epoch = training.make_epoch(plain._replace(monitor=monitor(every=2)))
+        ts, metrics = epoch(training.init(plain, jax.random.key(0), (4, 4, 1)), images, labels)
         assert metrics["gradient_error"].shape == metrics["gradient_cosine"].shape == (3, 4)
         assert np.isnan(metrics["gradient_error"][1]).all()
         for step in (0, 2):
             assert [n for n, e in zip(layer_names(net), metrics["gradient_error"][step], strict=True) if e > 1e-4] == expected
         assert (metrics["gradient_cosine"][0] > 0.9999).sum() == 4 - len(expected)
-        plain = training.make_epoch(net, optimizer, batch_size=4, last_batch="drop")
-        same, _ = plain(training.init(net, optimizer, jax.random.key(0), (4, 4, 1)), images, labels)
+        same, _ = training.make_epoch(plain)(training.init(plain, jax.random.key(0), (4, 4, 1)), images, labels)
         assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), ts.params, same.params)))
         _, metrics = epoch(ts, images, labels)  # the steps 3, 4 and 5
         np.testing.assert_array_equal(np.isfinite(metrics["gradient_error"]).all(1), [False, True, False])
@@ -117,11 +117,11 @@ def test_a_network_that_is_no_chain_is_one_row_of_the_monitor():
     assert list(layer_names(net)) == ["residual"]
     params, state = net.init(jax.random.key(0), (4,))
     x = np.random.default_rng(0).standard_normal((2, 4)).astype("float32")
-    measured = monitor(net).measure(params, state, x, np.arange(2), jax.random.key(1))
+    measured = monitor().measure(net, fn.softmax_cross_entropy, params, state, x, np.arange(2), jax.random.key(1))
     assert measured["gradient_error"].shape == (1,)
     assert measured["gradient_error"][0] < 1e-5
     with pytest.raises(ValueError, match="monitor: expected every"):
-        monitor(net, every=0)
+        monitor(every=0)
 
 
 def test_the_mutated_networks_of_drift_are_wrong_where_they_say():
@@ -129,4 +129,4 @@ def test_the_mutated_networks_of_drift_are_wrong_where_they_say():
         if mutation:
             i, layer = mutation
             assert label.startswith(f"{i} {layer.name}")
-            assert layer.name == drift.SYSTEM.layers[i].name
+            assert layer.name == drift.NET.layers[i].name

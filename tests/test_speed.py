@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from experiments import race, workloads
+from experiments.benchmark import race, workloads
 
 WORK = workloads.layer("3x3", 2, 5, 6, 2, workloads.conv(3))
 STEP = workloads.middle("small", 4, 8, 4)

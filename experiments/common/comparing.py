@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import funcnn as fn
-from experiments.harness import Run, SeedsOptions, table
-from experiments.system import System, Training, epochs_of, first, parameters, seeds_of, spread, train_seeds
-from funcnn import datasets
+from experiments.common.console import table
+from experiments.common.options import SeedsOptions
+from experiments.common.run import Run
+from experiments.common.trainings import Training, first, spread, train_seeds
+from funcnn import datasets, training
 from funcnn.layer import out_shape
 
 COUNTS = ("parameters", "multiply_adds")
@@ -33,29 +35,28 @@ def multiply_adds(layers: Sequence[fn.Layer], in_shape: tuple[int, ...]) -> int:
     return total
 
 
-def compare(name: str, options: SeedsOptions, systems: Mapping[str, System], data: datasets.Split) -> None:
-    """Train every system with every seed, print a table of them, and draw their test error over the epochs."""
+def compare(name: str, options: SeedsOptions, trainers: Mapping[str, training.Trainer], epochs: int, data: datasets.Split) -> None:
+    """Train by every trainer with every seed, print a table of the networks, and draw their test error over the epochs."""
     run, data = Run(name, options), first(data, 128) if options.smoke else data
     rows, curves = {}, {}
-    for label, system in systems.items():
-        trainings = train_seeds(run, system, lambda seed: data, seeds_of(options), epochs_of(options, system), label=label)
-        rows[label], curves[label] = _row(system, trainings, data.train_images.shape[1:]), trainings
+    for label, trainer in trainers.items():
+        trainings = train_seeds(run, trainer, lambda seed: data, options.seeds, options.epochs_or(epochs), label)
+        rows[label], curves[label] = _row(trainer.net, trainings, data.train_images.shape[1:]), trainings
     cells = (
-        (label, spread(r["test_accuracies"], "accuracy"), *(f"{r[k]:,}" for k in COUNTS), f"{r['seconds_per_epoch']:.2f}")
-        for label, r in rows.items()
+        (label, spread(r["test_accuracies"]), *(f"{r[k]:,}" for k in COUNTS), f"{r['seconds_per_epoch']:.2f}") for label, r in rows.items()
     )
-    title = f"{name}: {len(seeds_of(options))} seeds each, mean (range); multiply-adds of an image's forward pass; median time"
+    title = f"{name}: {len(options.seeds)} seeds each, mean (range); multiply-adds of an image's forward pass; median time"
     table(title, ("network", "test accuracy", "parameters", "multiply-adds", "s/epoch"), cells)
     run.picture("error", errors(curves))
     run.finish(rows)
 
 
-def _row(system: System, trainings: Sequence[Training], in_shape: tuple[int, ...]) -> dict:
+def _row(net: fn.Layer, trainings: Sequence[Training], in_shape: tuple[int, ...]) -> dict:
     seconds = [s for t in trainings for s in t.epoch_seconds]
     return {
-        "test_accuracies": [t.history[-1]["test_accuracy"] for t in trainings],
-        "parameters": parameters(trainings[0].ts.params),
-        "multiply_adds": multiply_adds(system.layers, in_shape),
+        "test_accuracies": [t.test_accuracy for t in trainings],
+        "parameters": fn.count_parameters(trainings[0].ts.params),
+        "multiply_adds": multiply_adds(net.layers, in_shape),
         "seconds_per_epoch": float(np.median(seconds[1:] or seconds)),  # the first compiles
     }
 

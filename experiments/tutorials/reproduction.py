@@ -1,14 +1,16 @@
-"""What the experiments on the five tutorials share: the system as written and corrected, and what the tutorial prints beside ours."""
+"""A tutorial trained as written or corrected, with what it prints beside ours."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-import tyro
-
-from experiments.harness import Run, SeedsOptions, table
-from experiments.system import System, Training, draw, epochs_of, first, parameters, seeds_of, spread, train_seeds
+import funcnn as fn
+from experiments.common.console import table
+from experiments.common.pictures import draw
+from experiments.common.run import Run
+from experiments.common.trainings import Training, first, spread, train_seeds
+from experiments.tutorials.options import TutorialOptions
 from funcnn import datasets
+from funcnn.training import Trainer
 
 
 class Printed(NamedTuple):
@@ -23,11 +25,11 @@ class Printed(NamedTuple):
 
 
 class Tutorial(NamedTuple):
-    """One tutorial's system.
+    """One tutorial's training.
 
     Attributes:
         name: of the experiment.
-        as_written, corrected: the systems.
+        as_written, corrected: the trainer, and for how many epochs.
         data: `seed -> data`.
         printed: what the tutorial prints of its own run.
         time: what that run takes, in words.
@@ -35,56 +37,55 @@ class Tutorial(NamedTuple):
     """
 
     name: str
-    as_written: System
-    corrected: System
+    as_written: tuple[Trainer, int]
+    corrected: tuple[Trainer, int]
     data: Callable[[int], datasets.Split]
     printed: Sequence[Printed]
     time: str
     classes: Sequence[str] = tuple(map(str, range(10)))
 
 
-@dataclass(frozen=True)
-class TutorialOptions(SeedsOptions):
-    as_written: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """The tutorial's own system, with what is wrong in it; by default the corrected one."""
-
-
 class Outcome(NamedTuple):
     run: Run
-    system: System
+    trainer: Trainer
+    epochs: int
     data: datasets.Split
     trainings: list[Training]
 
 
 def reproduce(tutorial: Tutorial, options: TutorialOptions, seeds: Sequence[int] = ()) -> Outcome:
-    """Train the chosen system, once for each seed (by default the options'), print the figures side by side, draw the first."""
-    system = tutorial.as_written if options.as_written else tutorial.corrected
+    """Train by the chosen trainer, once for each seed (by default the options'), print the figures side by side, draw the first."""
+    trainer, default = tutorial.as_written if options.as_written else tutorial.corrected
 
     def load(seed: int) -> datasets.Split:
         return first(tutorial.data(seed), 120) if options.smoke else tutorial.data(seed)
 
-    data, seeds, run = load(options.seed), seeds or seeds_of(options), Run(tutorial.name, options)
-    epochs = epochs_of(options, system)
-    trainings = train_seeds(run, system, lambda seed: data if seed == options.seed else load(seed), seeds, epochs)
-    which = "as the tutorial wrote it" if options.as_written else "corrected"
-    whole = epochs == system.epochs
+    data, seeds, run = load(options.seed), seeds or options.seeds, Run(tutorial.name, options)
+    epochs = options.epochs_or(default)
+    trainings = train_seeds(run, trainer, lambda seed: data if seed == options.seed else load(seed), seeds, epochs)
+    outcome = Outcome(run, trainer, epochs, data, trainings)
+    _side_by_side(tutorial, outcome, "as the tutorial wrote it" if options.as_written else "corrected", epochs == default)
+    draw(run, trainer, trainings[0], data, tutorial.classes, f"{tutorial.classes[data.test_labels[0]]}, on its way through the network")
+    return outcome
+
+
+def _side_by_side(tutorial: Tutorial, outcome: Outcome, which: str, whole: bool) -> None:
+    """The table; what the tutorial says of its end stands there only where ours has as many epochs as it should, is `whole`."""
+    _, trainer, epochs, data, trainings = outcome
     rows = [
         (_words(p), p.value if whole or p.epoch > 0 else "", spread([p.of(t) for t in trainings], p.metric))
         for p in tutorial.printed
         if p.epoch <= epochs
     ]
     if not any(p.metric == "test_accuracy" for p in tutorial.printed):
-        rows += [("test accuracy, last epoch", "", spread([t.history[-1]["test_accuracy"] for t in trainings], "accuracy"))]
+        rows += [("test accuracy, last epoch", "", spread([t.test_accuracy for t in trainings]))]
     seconds = f"{trainings[0].seconds:.1f} s, compiling included"
     rows += [("all its epochs take (first seed)", tutorial.time if whole else "", seconds)]
     table(
-        f"{tutorial.name}, {which}: {len(system.layers)} layers, {parameters(trainings[0].ts.params):,} parameters, "
-        f"{epochs} epochs of {len(data.train_images) // system.batch_size} steps; mean (range) of {len(seeds)} seeds",
+        f"{tutorial.name}, {which}: {len(trainer.net.layers)} layers, {fn.count_parameters(trainings[0].ts.params):,} parameters, "
+        f"{epochs} epochs of {trainer.steps_an_epoch(len(data.train_images))} steps; mean (range) of {len(trainings)} seeds",
         ("", "the tutorial prints", "here"), rows, text_columns=1,
     )  # fmt: skip
-    image, label = data.test_images[0], tutorial.classes[data.test_labels[0]]
-    draw(run, system, trainings[0], image, f"{label}, on its way through the network")
-    return Outcome(run, system, data, trainings)
 
 
 def _words(printed: Printed) -> str:
@@ -97,7 +98,7 @@ def finish(outcome: Outcome, options: TutorialOptions, **more: object) -> None:
     run, trainings = outcome.run, outcome.trainings
     results = {
         "as_written": options.as_written,
-        "parameters": parameters(trainings[0].ts.params),
+        "parameters": fn.count_parameters(trainings[0].ts.params),
         "seconds": [t.seconds for t in trainings],
         "last_epochs": [t.history[-1] for t in trainings],
     }

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from experiments.workloads import RATE, Prepared, Spec, Workload, cotangent, timed
+from experiments.benchmark.workloads import RATE, Prepared, Spec, Workload, cotangent, timed
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

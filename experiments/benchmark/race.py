@@ -15,7 +15,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from experiments.workloads import Workload
+from experiments.benchmark.workloads import Workload
+from experiments.common.processes import stop_silently
 
 MANUAL, AUTO, EPOCH, LAX, TORCH, TORCH_LAST = "funcnn", "by jax.grad", "in an epoch", "lax", "PyTorch", "its NHWC"
 HOW: dict[str, Any] = {MANUAL: "manual", AUTO: "auto", EPOCH: "epoch", LAX: "lax"}
@@ -78,6 +79,7 @@ def processes(names: Sequence[str], keep_memory: bool = True) -> Generator[Mappi
 
 def _serve(name: str, pipe: Connection) -> None:
     """What a process does: prepare one workload at a time, and run it for some seconds when asked."""
+    stop_silently()
     prepared: Any = None
     while True:
         try:
@@ -107,10 +109,10 @@ def _peak() -> float:
 
 def _prepare(name: str, workload: Workload, initial: Any) -> Any:
     if name in HOW:
-        from experiments.contenders import prepare
+        from experiments.benchmark.contenders import prepare
 
         return prepare(workload, initial, HOW[name])
-    from experiments.pytorch import prepare as prepare_torch
+    from experiments.benchmark.pytorch import prepare as prepare_torch
 
     return prepare_torch(workload, initial, channels_last=name == TORCH_LAST)
 
@@ -128,7 +130,7 @@ def _median(run: Callable[[], Any], seconds: float) -> float:
 
 def initial(workload: Workload) -> Any:
     """The parameters that everyone begins with; what draws them stays out of PyTorch's process."""
-    from experiments.contenders import initial as draw
+    from experiments.benchmark.contenders import initial as draw
 
     return draw(workload)
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 import funcnn as fn
-from experiments.workloads import RATE, Prepared, Spec, Workload, cotangent, timed
+from experiments.benchmark.workloads import RATE, Prepared, Spec, Workload, cotangent, timed
 from funcnn import training
 from funcnn.layer import stateless
 
@@ -107,22 +107,14 @@ def _layer(workload: Workload, initial: Any, how: How) -> Prepared:
 
 def _training(workload: Workload, initial: Any, how: How) -> Prepared:
     net, optimizer = fn.serial(*build(workload.layers, LAX if how == "lax" else OURS)), optax.sgd(RATE)
-    ours = how in ("manual", "epoch")
-    gradients: Literal["manual", "auto"] = "manual" if ours else "auto"
-    parts = microbatches(workload) if ours else 1
-    x, labels = workload.inputs()
-    ts = training.init(net, optimizer, jax.random.key(0), workload.in_shape)
+    gradients = training.microbatched(microbatches(workload)) if how in ("manual", "epoch") else "auto"
+    trainer = training.Trainer(net, optimizer, workload.batch, shuffle=False, gradients=gradients, metrics=_nothing)
+    ts = training.init(trainer, jax.random.key(0), workload.in_shape)
     params = jax.tree.map(lambda a: jax.device_put(a).astype(workload.dtype), initial)
     ts = ts._replace(params=params, opt_state=optimizer.init(params))
-    each = STEPS_OF_AN_EPOCH if how == "epoch" else 1
-    if how == "epoch":  # the same batch in every step, as in the others'
-        step = training.make_epoch(
-            net, optimizer, batch_size=workload.batch, last_batch="drop", shuffle=False,
-            gradients=gradients, metrics=_nothing, microbatches=parts,
-        )  # fmt: skip
-    else:
-        step = training.make_step(net, optimizer, gradients=gradients, metrics=_nothing, microbatches=parts)
-    x, labels = jax.device_put((np.concatenate([x] * each), np.concatenate([labels] * each)))
+    step, each = (training.make_epoch(trainer), STEPS_OF_AN_EPOCH) if how == "epoch" else (training.make_step(trainer), 1)
+    x, labels = workload.inputs()
+    x, labels = jax.device_put((np.concatenate([x] * each), np.concatenate([labels] * each)))  # in every step the same batch
     x, at = x.astype(workload.dtype), [ts]
 
     def run():
@@ -138,7 +130,7 @@ def on_numpy(workload: Workload, conv: Callable, one_at_a_time: bool = False) ->
     """A training step run eagerly on NumPy with another `conv`; image by image, as the tutorials go, or the batch at once."""
     net = fn.serial(*build(workload.layers, (conv, fn.max_pool)))
     params, state = fn.to_numpy(net.init(jax.random.key(0), workload.in_shape), "float32")
-    gradients = training.gradients_of(net, fn.softmax_cross_entropy)
+    gradients = training.manual(net, fn.softmax_cross_entropy)
     (x, labels), size = workload.inputs(), 1 if one_at_a_time else workload.batch
 
     def run():
