@@ -6,9 +6,10 @@ from jax.nn.initializers import Initializer, he_normal, zeros
 from jax.random import fold_in
 
 from funcnn.arguments import check_array, check_in_shape, check_option, check_params
-from funcnn.layer import Layer, stateless
+from funcnn.layer import Layer, constructor, stateless
 
 
+@constructor
 def dense(features: int, *, w_init: Initializer = he_normal(), b_init: Initializer = zeros) -> Layer:
     """y = x w + b.
 
@@ -40,7 +41,7 @@ def dense(features: int, *, w_init: Initializer = he_normal(), b_init: Initializ
 
 
 def _flatten_forward(params, x):
-    """y[n] = x[n] in row-major order: (N, ...) to (N, D)."""
+    """y[n] = x[n] as one vector, in row-major order: (N, ...) to (N, D)."""
     check_array("flatten", "x", x, ("N", "..."))
     return x.reshape(x.shape[0], prod(x.shape[1:])), x[:0]
 
@@ -52,4 +53,3 @@ def _flatten_backward(empty, dy):
 
 
 flatten = stateless("flatten", _flatten_forward, _flatten_backward)
-"""Each example as one vector: (N, ...) to (N, D)."""

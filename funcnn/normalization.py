@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from funcnn.arguments import check_array, check_in_shape, check_number, check_params
 from funcnn.arrays import Array, namespace
 from funcnn.cpu import mean_rows, sum_rows
-from funcnn.layer import Layer
+from funcnn.layer import Layer, constructor
 
 
 class BatchNormTrain(NamedTuple):
@@ -28,6 +28,7 @@ class BatchNormEval(NamedTuple):
     scale: Array
 
 
+@constructor
 def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
     """y = scale (x - mean) / sqrt(var + epsilon) + shift, per channel (Ioffe & Szegedy 2015, arXiv:1502.03167).
 

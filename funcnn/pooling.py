@@ -12,9 +12,10 @@ from funcnn.arguments import check_array
 from funcnn.arrays import Array, namespace
 from funcnn.convolution.geometry import Axis, Padding, Window, offsets, overlap_add, pad, tap, window
 from funcnn.cpu import masked, stored
-from funcnn.layer import Layer, stateless
+from funcnn.layer import Layer, constructor, stateless
 
 
+@constructor
 def max_pool(
     window_size: Sequence[int],
     *,
@@ -88,6 +89,7 @@ def max_pool(
     return stateless("max_pool", *pair)
 
 
+@constructor
 def avg_pool(
     window_size: Sequence[int],
     *,
@@ -147,7 +149,7 @@ def _counts(axis: Axis, include_pad: bool) -> list[int]:
 
 
 def _global_avg_pool_forward(params, x):
-    """y[n, c] = mean over all positions of x[n, ..., c]."""
+    """y[n, c] = mean over all positions of x[n, ..., c]: (N, H, W, C) to (N, C), for any number of spatial axes."""
     check_array("global_avg_pool", "x", x, ("N", "H", "...", "C"))
     return x.mean(tuple(range(1, x.ndim - 1))), x[:0]  # (N, C)
 
@@ -161,4 +163,3 @@ def _global_avg_pool_backward(empty, dy):
 
 
 global_avg_pool = stateless("global_avg_pool", _global_avg_pool_forward, _global_avg_pool_backward)
-"""The mean over all positions: (N, H, W, C) to (N, C), for any number of spatial axes."""
