@@ -63,7 +63,7 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
         check_array("batch_norm", "x", x, ("N", "...", c))
         mean, var, m = state["mean"], state["var"], x.size // c
         if train:
-            if m < 2:
+            if isinstance(m, int) and m < 2:  # a symbolic size (`jax.export`) is known in the run alone
                 raise ValueError(f"batch_norm: expected more than one value per channel in training, got x of shape {x.shape}")
             mean = mean_rows(x)  # (C,)
             var = mean_rows(_square(x - per_channel(mean, x)), cheap=True)
