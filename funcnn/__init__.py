@@ -2,6 +2,7 @@
 
 from funcnn import _compatibility as _compatibility
 from funcnn import convolution as convolution
+from funcnn.shown import overview as _overview
 
 # The contract
 from funcnn.layer import Layer as Layer
@@ -40,3 +41,5 @@ from funcnn.losses import softmax_cross_entropy as softmax_cross_entropy
 from funcnn.arrays import to_numpy as to_numpy
 from funcnn.cpu import cpu_tuning as cpu_tuning
 from funcnn.cpu import keep_memory as keep_memory
+
+__doc__ = f"{__doc__}\n\n{_overview(globals())}"

@@ -21,7 +21,10 @@ HALVES = ("float16", "bfloat16")
 
 def namespace(*arrays: Array) -> Any:
     """The array library of `arrays`: JAX as soon as one of them is JAX's, else NumPy."""
-    return jnp if any(isinstance(a, jax.Array) for a in arrays) else np
+    for a in arrays:
+        if isinstance(a, jax.Array):
+            return jnp
+    return np
 
 
 def wide(dtype: Any) -> str:
@@ -84,6 +87,8 @@ def to_numpy(tree: PyTree, dtype: Any = None) -> PyTree:
     """
 
     def convert(a: Array) -> Array:
+        if not isinstance(a, np.ndarray | np.generic | jax.Array):
+            raise TypeError(f"to_numpy: expected a tree of NumPy or JAX arrays, got {type(a).__name__} in it")
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
             return a
         return np.asarray(a, dtype if jnp.issubdtype(a.dtype, jnp.inexact) else None)

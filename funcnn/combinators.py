@@ -3,8 +3,7 @@
 `params`, `state` and the residuals of a combinator are tuples with one entry per layer.
 """
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
@@ -12,13 +11,13 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from funcnn.arguments import check_array, check_key
+from funcnn.arguments import check_array, check_in_shape, check_key, check_returned
 from funcnn.arrays import Array, PyTree, namespace, sum_of
-from funcnn.layer import Layer, out_shape, stateless
+from funcnn.layer import Layer, constructor, out_shape, stateless
 
 
 def _identity_forward(params, x):
-    """y = x."""
+    """y = x, of any shape."""
     check_array("identity", "x", x, ("N", "..."))
     return x, x[:0]
 
@@ -33,6 +32,7 @@ identity = stateless("identity", _identity_forward, _identity_backward)
 """y = x, of any shape."""
 
 
+@constructor
 def serial(*layers: Layer) -> Layer:
     """The layers one after the other; a layer again.
 
@@ -51,11 +51,15 @@ def serial(*layers: Layer) -> Layer:
 
     def init(key, in_shape):
         check_key("serial", key)
+        check_in_shape("serial", in_shape, ("...",))
         params, states, shape = (), (), in_shape
         for i, layer in enumerate(layers):
-            with _place("serial", i, layer):
-                p, s = layer.init(jax.random.fold_in(key, i), shape)
+            try:
+                p, s = check_returned(layer.name, "init", layer.init(jax.random.fold_in(key, i), shape))
                 shape = out_shape(layer, p, s, shape)
+            except (TypeError, ValueError) as error:
+                _say_where(error, "serial", i, layer)
+                raise
             params, states = (*params, p), (*states, s)
         return params, states
 
@@ -63,8 +67,11 @@ def serial(*layers: Layer) -> Layer:
         _check_entries("serial", layers, params=params, state=state)
         states, residuals = (), ()
         for i, (layer, p, s, k) in enumerate(zip(layers, params, state, keys_of("serial", key, len(layers)), strict=True)):
-            with _place("serial", i, layer):
-                x, s, r = layer.forward(p, s, x, key=k, train=train)
+            try:
+                x, s, r = check_returned(layer.name, "forward", layer.forward(p, s, x, key=k, train=train))
+            except (TypeError, ValueError) as error:
+                _say_where(error, "serial", i, layer)
+                raise
             states, residuals = (*states, s), (*residuals, r)
         return x, states, residuals
 
@@ -73,13 +80,14 @@ def serial(*layers: Layer) -> Layer:
         _check_entries("serial", layers, residuals=residuals)
         dparams = ()
         for layer, r in reversed(list(zip(layers, residuals, strict=True))):
-            dp, dy = layer.backward(r, dy)
+            dp, dy = check_returned(layer.name, "backward", layer.backward(r, dy))
             dparams = (dp, *dparams)
         return dparams, dy
 
     return Layer("serial", init, forward, backward, layers, in_series=True)
 
 
+@constructor
 def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum") -> Layer:
     """The layers side by side on one input, their outputs merged; a layer again.
 
@@ -98,6 +106,7 @@ def parallel(*layers: Layer, merge: Literal["sum", "concatenate"] = "sum") -> La
     return _branches("parallel", layers, merge)
 
 
+@constructor
 def residual(*layers: Layer, shortcut: Layer = identity) -> Layer:
     """y = f(x) + shortcut(x), where f is `serial(*layers)` (He et al. 2016, arXiv:1512.03385).
 
@@ -120,15 +129,19 @@ def _branches(name: str, layers: tuple[Layer, ...], merge: str) -> Layer:
 
     def init(key, in_shape):
         check_key(name, key)
-        inits = [layer.init(jax.random.fold_in(key, i), in_shape) for i, layer in enumerate(layers)]
+        check_in_shape(name, in_shape, ("...",))
+        inits = [check_returned(layer.name, "init", layer.init(jax.random.fold_in(key, i), in_shape)) for i, layer in enumerate(layers)]
         return tuple(p for p, _ in inits), tuple(s for _, s in inits)
 
     def forward(params, state, x, *, key=None, train=False):
         _check_entries(name, layers, params=params, state=state)
         outputs, states, residuals = (), (), ()
         for i, (layer, p, s, k) in enumerate(zip(layers, params, state, keys_of(name, key, len(layers)), strict=True)):
-            with _place(name, i, layer):
-                y, s, r = layer.forward(p, s, x, key=k, train=train)
+            try:
+                y, s, r = check_returned(layer.name, "forward", layer.forward(p, s, x, key=k, train=train))
+            except (TypeError, ValueError) as error:
+                _say_where(error, name, i, layer)
+                raise
             outputs, states, residuals = (*outputs, y), (*states, s), (*residuals, r)
         shapes = [y.shape if merge == "sum" else y.shape[:-1] for y in outputs]
         if len(set(shapes)) > 1:
@@ -143,7 +156,7 @@ def _branches(name: str, layers: tuple[Layer, ...], merge: str) -> Layer:
         check_array(name, "dy", dy, ("N", *empties[0].shape[1:-1], total))
         ends = accumulate((e.shape[-1] for e in empties), initial=0)
         dys = [dy] * len(layers) if merge == "sum" else [dy[..., a:b] for a, b in pairwise(ends)]
-        pairs = [layer.backward(r, d) for layer, r, d in zip(layers, inner, dys, strict=True)]
+        pairs = [check_returned(layer.name, "backward", layer.backward(r, d)) for layer, r, d in zip(layers, inner, dys, strict=True)]
         return tuple(dp for dp, _ in pairs), sum_of(dx for _, dx in pairs)
 
     return Layer(name, init, forward, backward, layers)
@@ -163,6 +176,7 @@ def calls(layer: Layer, params: PyTree, state: PyTree, x: Array, *, key: Array |
     """The calls of the layers that a combinator is made of, in their order; none for a plain layer."""
     if not layer.layers:
         return []
+    _check_entries(layer.name, layer.layers, params=params, state=state)
     made = []
     for inner, p, s, k in zip(layer.layers, params, state, keys_of(layer.name, key, len(layer.layers)), strict=True):
         made.append(Call(inner, p, s, x, k))
@@ -180,14 +194,9 @@ def _folded(key: Array, count: int) -> list[Array]:
     return list(jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count)))
 
 
-@contextmanager
-def _place(name: str, i: int, layer: Layer) -> Generator[None, None, None]:
+def _say_where(error: Exception, name: str, i: int, layer: Layer) -> None:
     """Say in a note to an error in which layer it happened."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        error.add_note(f"in layer {i} ({layer.name}) of {name}")
-        raise
+    error.add_note(f"in layer {i} ({layer.name}) of {name}")
 
 
 def _check_layers(name: str, layers: tuple[Layer, ...]) -> None:

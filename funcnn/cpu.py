@@ -20,7 +20,7 @@ from jax.sharding import AxisType
 from funcnn.arrays import Array, PyTree, in_float32, namespace
 
 cpu_tuning = jax.make_user_context(None)
-"""The switch, a context: None leaves it to the platform, True and False decide for everything that is traced or run inside."""
+cpu_tuning.__doc__ = "The switch, a context: None leaves it to the platform, True and False decide for all that is traced or run inside."
 
 BLOCK = 2**21
 """Numbers that a block of images may need at a time, 8 MB in float32. A program that needs over 32 MB in all gets them anew from

@@ -13,13 +13,14 @@ One source for NumPy and JAX: what is no operator or method comes from `xp = nam
 operands have as many axes as each other (`b[None]`) and one dtype. `funcnn/activations.py` is the smallest example.
 """
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import jax
-import jax.numpy as jnp
 
-from funcnn.arguments import check_key, check_params
+from funcnn.arguments import check_key, check_params, check_returned
 from funcnn.arrays import Array, PyTree
+from funcnn.shown import Call, Doc, constructor
 
 
 class Init(Protocol):
@@ -37,7 +38,7 @@ class Backward(Protocol):
 
 
 class Layer(NamedTuple):
-    """Three pure functions and the name they go by in messages; see the module's docstring for the contract."""
+    __doc__ = Doc("Three pure functions and the name they go by in messages; the contract: `help(funcnn.layer)`.")  # pyrefly: ignore
 
     name: str
     init: Init
@@ -45,27 +46,21 @@ class Layer(NamedTuple):
     backward: Backward
     layers: tuple["Layer", ...] = ()  # what a combinator is made of, for those who look inside
     in_series: bool = False  # whether each of them gets the output of the one before, or all the same input
+    call: Call | None = None  # what made it, for `repr` and `help`
 
     def apply(self, params: PyTree, state: PyTree, x: Array, *, key: Array | None = None, train: bool = False) -> tuple[Array, PyTree]:
         """`forward` without its residuals: (y, state)."""
-        y, state, _ = self.forward(params, state, x, key=key, train=train)
-        return y, state
+        return check_returned(self.name, "forward", self.forward(params, state, x, key=key, train=train))[:2]
+
+    def __repr__(self) -> str:
+        return str(self.call or self.name)
+
+    def __call__(self, *args: Any, **options: Any) -> NoReturn:
+        use = "net.apply(params, state, x) or net.forward" if args or options or self.call else f"{self.name} itself, without ()"
+        raise TypeError(f"{self.name}: expected {use}, got a call; a layer is a value, not a function")
 
 
-class PlainInit(Protocol):
-    def __call__(self, key: Array, in_shape: tuple[int, ...], /) -> PyTree: ...
-
-
-class PlainForward(Protocol):
-    def __call__(self, params: PyTree, x: Array, /) -> tuple[Array, PyTree]: ...
-
-
-def no_params(key: Array, in_shape: tuple[int, ...]) -> PyTree:
-    """The `init` of a layer without parameters."""
-    return ()
-
-
-def stateless(name: str, forward: PlainForward, backward: Backward, init: PlainInit = no_params) -> Layer:
+def stateless(name: str, forward: Callable[..., tuple[Array, PyTree]], backward: Backward, init: Callable | None = None) -> Layer:
     """A layer without state, key or mode, from a pair.
 
     Args:
@@ -76,30 +71,34 @@ def stateless(name: str, forward: PlainForward, backward: Backward, init: PlainI
     """
 
     def keyed_init(key, in_shape):
-        return init(key if init is no_params else check_key(name, key), in_shape), ()
+        return init(check_key(name, key), in_shape) if init else (), ()
 
     def lifted(params, state, x, *, key=None, train=False):
         check_params(name, state, {}, "state")
-        if init is no_params:
+        if not init:
             check_params(name, params, {})
-        y, residuals = forward(params, x)
+        y, residuals = check_returned(name, "forward", forward(params, x), ("y", "residuals"))
         return y, state, residuals
 
+    lifted.__doc__ = forward.__doc__
     return Layer(name, keyed_init, lifted, backward)
 
 
 def out_shape(layer: Layer, params: PyTree, state: PyTree, in_shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape per example that `layer` makes of `in_shape`: traced, never computed by hand."""
-    x = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
+    x = jax.ShapeDtypeStruct((1, *in_shape), jax.numpy.result_type(float))
     return jax.eval_shape(lambda *args: layer.apply(*args)[0], params, state, x).shape[1:]
 
 
+@constructor
 def with_manual_vjp(layer: Layer) -> Layer:
     """`layer`, for whose forward pass `jax.grad` runs the hand-written `backward`.
 
-    The only `jax.custom_vjp` of the library. Gradients flow to `params` and `x`, in their own dtypes; none flow through the new
-    state or the residuals. Forward-mode differentiation (`jax.jvp`) is not defined through it.
+    The only `jax.custom_vjp` of the library. Gradients flow to `params` and `x`, in their own dtypes; `jax.jvp` is not defined through it.
     """
+
+    if not isinstance(layer, Layer):
+        raise TypeError(f"with_manual_vjp: expected a layer, got {type(layer).__name__}")
 
     def forward(params, state, x, *, key=None, train=False):
         @jax.custom_vjp

@@ -8,9 +8,10 @@ from jax.random import fold_in
 from funcnn.arguments import check_array, check_in_shape, check_option, check_params
 from funcnn.arrays import matmul
 from funcnn.cpu import sum_rows
-from funcnn.layer import Layer, stateless
+from funcnn.layer import Layer, constructor, stateless
 
 
+@constructor
 def dense(features: int, *, w_init: Initializer = he_normal(), b_init: Initializer = zeros) -> Layer:
     """y = x w + b.
 
@@ -42,7 +43,7 @@ def dense(features: int, *, w_init: Initializer = he_normal(), b_init: Initializ
 
 
 def _flatten_forward(params, x):
-    """y[n] = x[n] in row-major order: (N, ...) to (N, D)."""
+    """y[n] = x[n] as one vector, in row-major order: (N, ...) to (N, D)."""
     check_array("flatten", "x", x, ("N", "..."))
     return x.reshape(x.shape[0], prod(x.shape[1:])), x[:0]
 
@@ -54,4 +55,3 @@ def _flatten_backward(empty, dy):
 
 
 flatten = stateless("flatten", _flatten_forward, _flatten_backward)
-"""Each example as one vector: (N, ...) to (N, D)."""

@@ -1,5 +1,8 @@
 """Losses, as pairs: `loss(outputs, targets) -> (mean loss, doutputs)`. N examples, K classes."""
 
+from collections.abc import Callable
+from functools import wraps
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,13 +45,21 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: floa
     return rounded(loss, logits), rounded((xp.exp(log_p) - t) / n, logits)
 
 
+def _check_labels(name: str, labels: Array) -> None:
+    """Raise unless they are an array, and whole numbers where they are not rows."""
+    if not isinstance(labels, np.ndarray | jax.Array):
+        fix = "; convert them, np.asarray(labels)" if isinstance(labels, list | tuple) else ""
+        raise TypeError(f"{name}: expected labels to be a NumPy or JAX array, got {type(labels).__name__}{fix}")
+    if labels.ndim == 1 and not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"{name}: expected labels of whole numbers, got {labels.dtype}; convert them, labels.astype('int32')")
+
+
 def _distribution(name: str, labels: Array, logits: Array) -> Array:
     """The labels as rows t (N, K) that sum to 1; raise where one cannot be, or make it NaN where its values are not known."""
     n, k = logits.shape
     xp = namespace(logits, labels)
-    if not isinstance(labels, np.ndarray | jax.Array):
-        raise TypeError(f"{name}: expected labels to be a NumPy or JAX array, got {type(labels).__name__}")
-    if jnp.issubdtype(labels.dtype, jnp.integer) and labels.ndim == 1:
+    _check_labels(name, labels)
+    if labels.ndim == 1:
         check_shape(name, "labels", labels.shape, (n,))
         whole = labels.astype("int64" if labels.dtype.itemsize == 8 else "int32")  # nothing wraps into the range
         t = (whole[:, None] == namespace(labels).arange(k, dtype=whole.dtype)[None]).astype(logits.dtype)
@@ -79,17 +90,48 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     """
     check_array("mean_squared_error", "outputs", outputs, ("N", "..."))
     check_array("mean_squared_error", "targets", targets, outputs.shape)
-    if not outputs.size:
+    if outputs.size == 0:
         raise ValueError(f"mean_squared_error: expected at least one entry, got outputs of shape {outputs.shape}")
     error = widened(outputs) - widened(targets)
     return rounded((error * error).mean(), outputs), rounded(error * (2 / error.size), outputs)
 
 
+def pair_of(loss: Callable, outputs: Array, targets: Array) -> tuple[Array, Array]:
+    """`loss(outputs, targets)`, or raise unless it is a pair as all losses here are.
+
+    Raises:
+        TypeError, ValueError: what comes is no pair of a scalar and an array like outputs, as that of a plain loss from optax.
+    """
+    got, name = loss(outputs, targets), getattr(loss, "__name__", "loss")
+    if not isinstance(got, tuple) or len(got) != 2:
+        what = f"an array of shape {got.shape}" if isinstance(got, np.ndarray | jax.Array) else type(got).__name__
+        fix = f"make the pair of a plain loss by jax.grad, losses.with_gradient({name})"
+        raise TypeError(f"{name}: expected a loss to return (mean loss, doutputs), got {what}; {fix}")
+    for what, part, shape in (("mean loss", got[0], ()), ("doutputs", got[1], outputs.shape)):
+        if not isinstance(part, np.ndarray | np.generic | jax.Array):
+            raise TypeError(f"{name}: expected its {what} to be a NumPy or JAX array, got {type(part).__name__}")
+        check_shape(name, f"its {what}", part.shape, shape)
+    return got
+
+
+def with_gradient(loss: Callable[[Array, Array], Array]) -> Callable[[Array, Array], tuple[Array, Array]]:
+    """The pair of a plain loss, whose values are per example or their mean, such as those of optax; the gradient by `jax.grad`.
+
+    Args:
+        loss: `(outputs, targets) -> loss`, differentiable by JAX.
+    """
+
+    @wraps(loss)
+    def pair(outputs: Array, targets: Array) -> tuple[Array, Array]:
+        return jax.value_and_grad(lambda outputs: loss(outputs, targets).mean())(outputs)
+
+    return pair
+
+
 def accuracy(logits: Array, labels: Array) -> Array:
     """The share of examples whose largest logit is at the label: logits (N, K), labels (N,) or one-hot (N, K)."""
     check_array("accuracy", "logits", logits, ("N", "K"))
-    if not isinstance(labels, np.ndarray | jax.Array):
-        raise TypeError(f"accuracy: expected labels to be a NumPy or JAX array, got {type(labels).__name__}")
+    _check_labels("accuracy", labels)
     check_shape("accuracy", "labels", labels.shape, logits.shape if labels.ndim == 2 else logits.shape[:1])
     hits = logits.argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))
     return hits.mean(dtype=wide(logits.dtype))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from funcnn.arguments import check_array, check_in_shape, check_number, check_params
 from funcnn.arrays import Array, namespace, rounded, widened
 from funcnn.cpu import mean_rows, sum_rows
-from funcnn.layer import Layer
+from funcnn.layer import Layer, constructor
 
 
 class BatchNormTrain(NamedTuple):
@@ -28,6 +28,7 @@ class BatchNormEval(NamedTuple):
     scale: Array
 
 
+@constructor
 def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
     """y = scale (x - mean) / sqrt(var + epsilon) + shift, per channel (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
@@ -63,7 +64,7 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
         check_array("batch_norm", "x", x, ("N", "...", c))
         wide, mean, var, m = widened(x), widened(state["mean"]), widened(state["var"]), x.size // c
         if train:
-            if m < 2:
+            if isinstance(m, int) and m < 2:  # a symbolic size (`jax.export`) is known in the run alone
                 raise ValueError(f"batch_norm: expected more than one value per channel in training, got x of shape {x.shape}")
             mean = mean_rows(wide)  # (C,)
             var = mean_rows(_square(wide - per_channel(mean, x)), cheap=True)

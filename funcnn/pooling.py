@@ -12,9 +12,10 @@ from funcnn.arguments import check_array
 from funcnn.arrays import Array, namespace, rounded, widened
 from funcnn.convolution.geometry import Axis, Padding, Window, offsets, overlap_add, pad, tap, window
 from funcnn.cpu import masked, stored
-from funcnn.layer import Layer, stateless
+from funcnn.layer import Layer, constructor, stateless
 
 
+@constructor
 def max_pool(
     window_size: Sequence[int],
     *,
@@ -89,6 +90,7 @@ def max_pool(
     return stateless("max_pool", *pair)
 
 
+@constructor
 def avg_pool(
     window_size: Sequence[int],
     *,
@@ -150,7 +152,7 @@ def _counts(axis: Axis, include_pad: bool) -> list[int]:
 
 
 def _global_avg_pool_forward(params, x):
-    """y[n, c] = mean over all positions of x[n, ..., c]."""
+    """y[n, c] = mean over all positions of x[n, ..., c]: (N, H, W, C) to (N, C), for any number of spatial axes."""
     check_array("global_avg_pool", "x", x, ("N", "H", "...", "C"))
     return rounded(widened(x).mean(tuple(range(1, x.ndim - 1))), x), x[:0]  # (N, C)
 
@@ -164,4 +166,3 @@ def _global_avg_pool_backward(empty, dy):
 
 
 global_avg_pool = stateless("global_avg_pool", _global_avg_pool_forward, _global_avg_pool_backward)
-"""The mean over all positions: (N, H, W, C) to (N, C), for any number of spatial axes."""

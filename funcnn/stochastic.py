@@ -9,7 +9,7 @@ import numpy as np
 from funcnn.arguments import check_array, check_key, check_number, check_params
 from funcnn.arrays import Array, rounded, widened
 from funcnn.cpu import masked
-from funcnn.layer import Layer
+from funcnn.layer import Layer, constructor
 
 
 class DropoutTrain(NamedTuple):
@@ -24,6 +24,7 @@ class DropoutEval(NamedTuple):
     empty: Array
 
 
+@constructor
 def dropout(rate: float) -> Layer:
     """In training, each entry is 0 with probability `rate`, else divided by 1 - rate (Srivastava et al. 2014); else y = x.
 

@@ -3,9 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import funcnn as fn
+from funcnn import losses
+from funcnn.combinators import calls
 
 IMAGES = np.ones((2, 6, 5, 3), "float32")
 
@@ -83,6 +86,10 @@ OPTIONS = {
     "residuals of another": (lambda: fn.serial(fn.relu).backward((), IMAGES), "serial: expected residuals to be a tuple of 1 entries"),
     "labels of accuracy": (lambda: fn.accuracy(IMAGES[0, 0], np.zeros((5, 1))), "accuracy: expected labels of shape (5, 3), got (5, 1)"),
     "key of one layer": (lambda: fn.dense(3).init(0, (3,)), "dense: expected one random key, got 0"),
+    "no shape, no params": (
+        lambda: fn.serial(fn.relu).init(jax.random.key(0), 5),
+        "serial: expected in_shape to be the shape of one example, a tuple, got int",
+    ),
     "no shape": (
         lambda: fn.dense(3).init(jax.random.key(0), 5),
         "dense: expected in_shape to be the shape of one example, a tuple, got int",
@@ -121,14 +128,76 @@ def test_the_messages_are_the_same_while_tracing(wrap):
     params, state = layer.init(jax.random.key(0), (6, 5, 3))
     apply = wrap(lambda x: layer.apply(params, state, x))
     for x, message in (
-        (IMAGES[0], r"conv: expected x of shape \(N, H, W, 3\), got \(6, 5, 3\)"),
-        (IMAGES[..., :2], r"conv: expected x of shape \(N, H, W, 3\), got \(2, 6, 5, 2\)"),
+        (IMAGES[0], r"conv: expected x of shape \(N, H, W, 3\), got \(6, 5, 3\); x\[None\] makes it a batch of one example"),
+        (IMAGES[..., :2], r"conv: expected x of shape \(N, H, W, 3\), got \(2, 6, 5, 2\); x has 2 channels, the params are for 3(?m:$)"),
+        (IMAGES.transpose(0, 3, 1, 2), r"got \(2, 3, 6, 5\); channels come last; x.transpose\(0, 2, 3, 1\)(?m:$)"),
+        (IMAGES[..., 0], r"conv: expected x of shape \(N, H, W, 3\), got \(2, 6, 5\)(?m:$)"),
         (IMAGES.astype("uint8"), r"conv: expected x of a floating-point dtype, got uint8; convert it"),
     ):
         with pytest.raises((ValueError, TypeError), match=message):
             apply(x)
     with pytest.raises(TypeError, match=r"conv: expected x to be a NumPy or JAX array, got list"):
         layer.apply(params, state, IMAGES.tolist())
+
+
+def test_the_fix_for_axes_that_do_not_fit_is_the_right_one():
+    grey, key = fn.conv(4, (3, 3)), jax.random.key(0)
+    for layer, shape, x, fix in (
+        (grey, (6, 5, 1), IMAGES[..., 0], r"channels come last; x\[..., None\] adds them"),
+        (fn.dense(3), (5,), IMAGES, r"put fn.flatten before it"),
+        (fn.dense(3), (5,), IMAGES[0, 0], r"x has 3 features, the params are for 5"),
+        (fn.dense(3), (5,), IMAGES[0, 0, :, 0], r"x\[None\] makes it a batch of one example"),
+        (fn.batch_norm(), (6, 5, 3), IMAGES.transpose(0, 3, 1, 2), r"channels come last; x.transpose\(0, 2, 3, 1\)"),
+        (fn.max_pool((2, 2)), (6, 5, 3), IMAGES[0], r"channels come last; x\[..., None\] adds them, x\[None\] the axis of examples"),
+    ):
+        with pytest.raises(ValueError, match=rf"^{layer.name}: expected x of shape .*, got .*; {fix}$"):
+            layer.apply(*layer.init(key, shape), x)
+    for x, got in (([1.0], "list"), (1.0, "float"), (np.float32(1), "float32")):
+        with pytest.raises(TypeError, match=rf"relu: expected x to be a NumPy or JAX array, got {got}; convert it, np.asarray"):
+            fn.relu.apply((), (), x)
+
+
+def test_what_a_function_of_a_layer_returns_is_named():
+    def plain(params, state, x, *, key=None, train=False):
+        return x, x
+
+    no_pair = fn.stateless("swish", lambda params, x: x / (1 + np.exp(-x)), lambda r, dy: ((), dy))
+    no_gradient = fn.stateless("swish", lambda params, x: (x, x), lambda r, dy: dy)
+    no_residuals = fn.Layer("mine", lambda key, in_shape: ((), ()), plain, lambda r, dy: ((), dy))
+    only_params = no_residuals._replace(init=lambda key, in_shape: {"w": np.ones(3), "b": np.ones(3)})
+    forward = r"expected forward to return \(y, state, residuals\), got a tuple of 2"
+    for make, message in (
+        (
+            lambda: no_pair.apply((), (), IMAGES),
+            r"swish: expected forward to return \(y, residuals\), got an array of shape \(2, 6, 5, 3\)",
+        ),
+        (lambda: no_residuals.apply((), (), IMAGES), "mine: " + forward),
+        (lambda: fn.serial(no_residuals).apply(((),), ((),), IMAGES), "mine: " + forward),
+        (lambda: fn.parallel(no_residuals).apply(((),), ((),), IMAGES), "mine: " + forward),
+        (lambda: fn.serial(no_gradient).backward((IMAGES,), IMAGES), r"swish: expected backward to return \(dparams, dx\), got an array"),
+        (
+            lambda: fn.parallel(no_gradient).backward(((IMAGES,), (IMAGES[:0],)), IMAGES),
+            r"swish: expected backward to return \(dparams, dx\), got an array",
+        ),
+        (lambda: fn.serial(only_params).init(jax.random.key(0), (3,)), r"mine: expected init to return \(params, state\), got a dict with"),
+    ):
+        with pytest.raises(TypeError, match="^" + message):
+            make()
+
+
+def test_layers_inside_that_do_not_fit_the_params_are_named():
+    mine = fn.Layer("mine", lambda key, in_shape: ((), ()), fn.relu.forward, fn.relu.backward, (fn.relu, fn.relu))
+    for params in ((), {"w": IMAGES}, ((),)):
+        with pytest.raises(ValueError, match=r"^mine: expected params to be a tuple of 2 entries, one per layer, got "):
+            calls(mine, params, ((), ()), IMAGES)
+
+
+def test_a_call_of_a_layer_says_how_it_is_used():
+    with pytest.raises(TypeError, match=r"^relu: expected relu itself, without \(\), got a call; a layer is a value, not a function$"):
+        fn.relu()
+    for call in (lambda: fn.serial(fn.relu)(IMAGES), lambda: fn.relu(IMAGES), lambda: fn.serial()()):
+        with pytest.raises(TypeError, match=r"^\w+: expected net.apply\(params, state, x\) or net.forward, got a call"):
+            call()
 
 
 def test_an_error_inside_a_network_says_where():
@@ -168,7 +237,7 @@ LABELS = {
     "negative": (np.asarray([0, -1, 1]), r"expected labels in \[0, 4\), got -1 among them"),
     "too few": (np.asarray([0, 1]), r"expected labels of shape \(3,\), got \(2,\)"),
     "column": (np.asarray([[0], [1], [2]]), r"expected labels of shape \(3, 4\), got \(3, 1\); or whole numbers of shape \(N,\)"),
-    "floating": (np.zeros(3), r"expected labels of shape \(3, 4\), got \(3,\)"),
+    "floating": (np.zeros(3), r"expected labels of whole numbers, got float64; convert them, labels.astype\('int32'\)"),
     "not a distribution": (np.ones((3, 4)), r"expected rows of labels that sum to 1, got \[1. 1. 1. 1.\] among them"),
     "list": ([0, 1, 2], r"expected labels to be a NumPy or JAX array, got list"),
 }
@@ -210,6 +279,44 @@ def test_other_losses_and_smoothing_check_theirs():
         fn.mean_squared_error(LOGITS, LOGITS[:, 0])
     with pytest.raises(ValueError, match=r"at least one example, got logits of shape \(0, 4\)"):
         fn.softmax_cross_entropy(LOGITS[:0], np.zeros(0, "int32"))
+
+
+def test_a_loss_that_is_no_pair_is_named_and_can_be_made_one():
+    logits, labels = jnp.asarray(np.random.default_rng(0).standard_normal((3, 4)), "float32"), np.asarray([0, 3, 1], "int32")
+    plain = optax.softmax_cross_entropy_with_integer_labels
+    message = (
+        r"^softmax_cross_entropy_with_integer_labels: expected a loss to return \(mean loss, doutputs\), got an array of shape \(3,\); "
+        r"make the pair of a plain loss by jax.grad, losses.with_gradient\(softmax_cross_entropy_with_integer_labels\)$"
+    )
+    with pytest.raises(TypeError, match=message):
+        losses.pair_of(plain, logits, labels)
+    for wrong, message in (
+        (lambda y, t: (y[:, 0], y), r"expected its mean loss of shape \(\), got \(3,\)"),
+        (lambda y, t: (y.mean(), y[0]), r"expected its doutputs of shape \(3, 4\), got \(4,\)"),
+        (lambda y, t: (y.mean(), {}), r"expected its doutputs to be a NumPy or JAX array, got dict"),
+        (lambda y, t: y.mean(), r"expected a loss to return \(mean loss, doutputs\), got an array of shape \(\)"),
+        (lambda y, t: 1.0, r"expected a loss to return \(mean loss, doutputs\), got float"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            jax.jit(losses.pair_of, static_argnums=0)(wrong, logits, labels)
+    for loss in (losses.with_gradient(plain), losses.with_gradient(lambda y, t: plain(y, t).mean())):
+        for got, expected in zip(losses.pair_of(loss, logits, labels), fn.softmax_cross_entropy(logits, labels), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_other_things_that_are_none_of_ours_are_named():
+    for make, message in (
+        (lambda: fn.to_numpy({"w": 1.0}), "to_numpy: expected a tree of NumPy or JAX arrays, got float in it"),
+        (lambda: fn.with_manual_vjp(3), "with_manual_vjp: expected a layer, got int"),
+        (lambda: fn.relu.apply((), (), jax.random.key(0)), r"relu: expected x of a floating-point dtype, got key<fry>$"),
+        (lambda: fn.accuracy(LOGITS, np.zeros(3)), "accuracy: expected labels of whole numbers, got float64; convert them, labels.astype"),
+        (
+            lambda: fn.accuracy(LOGITS, [0, 1, 2]),
+            r"accuracy: expected labels to be a NumPy or JAX array, got list; .* np.asarray\(labels\)",
+        ),
+    ):
+        with pytest.raises(TypeError, match="^" + message):
+            make()
 
 
 def test_a_typing_error_in_an_option_is_refused():

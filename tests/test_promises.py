@@ -1,6 +1,7 @@
 """What the library promises of its source and of its compiled programs."""
 
 import re
+import sys
 from pathlib import Path
 
 import jax
@@ -95,6 +96,26 @@ def test_the_contract_and_dense_stay_small():
     assert dense is not None
     lines = re.sub(r'    """y = x w.*?"""\n', "", dense[0], flags=re.S).strip().splitlines()
     assert len([line for line in lines if line.strip()]) <= 15
+
+
+def test_a_debugger_is_soon_where_a_convolution_multiplies():
+    """How many calls of ours a step by step run sees before the first product on NumPy, and how many of them are checks."""
+    net = fn.serial(fn.conv(4, (3, 3)), fn.relu)
+    params, state, x = fn.to_numpy((*net.init(jax.random.key(0), (8, 8, 3)), jnp.ones((2, 8, 8, 3))))
+    seen = []
+
+    def look(frame, event, arg):
+        if event == "call" and Path(frame.f_code.co_filename).is_relative_to(SOURCE):
+            seen.append((Path(frame.f_code.co_filename).name, frame.f_code.co_name))
+
+    sys.setprofile(look)
+    try:
+        net.forward(params, state, x)
+    finally:
+        sys.setprofile(None)
+    before = seen[: seen.index(("algorithm.py", "contract"))]
+    assert len(before) <= 40
+    assert [name for file, name in before if file == "arguments.py"] == ["check_params", "check_params", "check_array"]
 
 
 @pytest.mark.parametrize("rows", [32_768, 32_769, 40_000])

@@ -32,7 +32,7 @@ def test_the_training_reaches_what_is_said(capsys):
 
 def test_dense_is_shown_as_it_is():
     source = (ROOT / "funcnn" / "linear.py").read_text()
-    source = re.search(r"^def dense.*?^    return stateless[^\n]*\n", source, flags=re.S | re.M)[0]
+    source = re.search(r"^@constructor\ndef dense.*?^    return stateless[^\n]*\n", source, flags=re.S | re.M)[0]
     source = re.sub(r'    """y = x w \+ b.*?"""\n\n?', "", source, count=1, flags=re.S)
     source = re.sub(r": int|: Initializer| -> Layer", "", source)
 

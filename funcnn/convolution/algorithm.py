@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from funcnn.arrays import Array, PyTree, einsum, matmul, namespace
 from funcnn.convolution.geometry import Axis, Geometry, adjoint
 from funcnn.cpu import after
+from funcnn.shown import Shown
 
 
 class ConvForward(Protocol):
@@ -30,6 +31,11 @@ class Supports(Protocol):
     def __call__(self, geometry: Geometry, /) -> bool: ...
 
 
+def any_geometry(geometry: Geometry) -> bool:
+    """What an algorithm without limits supports."""
+    return True
+
+
 class ConvAlgorithm(NamedTuple):
     """One way to convolve.
 
@@ -43,10 +49,13 @@ class ConvAlgorithm(NamedTuple):
     name: str
     forward: ConvForward
     backward: ConvBackward
-    supports: Supports = lambda geometry: True
+    supports: Supports = Shown(any_geometry)
+
+    def __repr__(self) -> str:
+        return self.name
 
 
-def from_passes(name: str, forward: Pass, weight_gradient: Pass, supports: Supports = lambda geometry: True) -> ConvAlgorithm:
+def from_passes(name: str, forward: Pass, weight_gradient: Pass, supports: Supports = Shown(any_geometry)) -> ConvAlgorithm:
     """The algorithm of `forward(x, w, geometry) -> y` and `weight_gradient(x, dy, geometry) -> dw`.
 
     It keeps x and w, and its dx is `forward` too, as `input_gradient` says. A large dx waits for dw, in the same memory, also

@@ -18,6 +18,7 @@ The rule, measured on a CPU (`python -m experiments loops` for one layer by ever
 from collections.abc import Callable
 from functools import partial
 from math import prod
+from operator import attrgetter
 
 import numpy as np
 
@@ -67,14 +68,14 @@ def tile_that_pays(a: Array, c: int, o: int, geometry: Geometry) -> int:
 
 def frequencies_pay(a: Array, c: int, o: int, geometry: Geometry, wide: int) -> bool:
     """Whether the Fourier transform is faster than any sum over taps on a CPU."""
-    if not fft.supports(geometry) or _taps(geometry) < wide or a.dtype not in ("float32", "float64"):
+    if _taps(geometry) < wide or not fft.supports(geometry) or a.dtype not in ("float32", "float64"):
         return False
     plain = _taps(geometry) * prod(axis.out for axis in geometry.axes) * c * o
     return plain >= FREQUENCIES_PAY * prod(axis.low + axis.size + axis.high for axis in geometry.axes) * (c + o)
 
 
 def _taps(geometry: Geometry) -> int:
-    return prod(axis.window for axis in geometry.axes)
+    return prod(map(attrgetter("window"), geometry.axes))
 
 
 def _within_rows(c: int, o: int, geometry: Geometry) -> tuple[int, int]:
@@ -86,14 +87,16 @@ def _within_rows(c: int, o: int, geometry: Geometry) -> tuple[int, int]:
 def _forward_pass(x: Array, w: Array, geometry: Geometry, cpu: bool) -> Pass:
     """Who makes y, and dx too."""
     *_, c, o = w.shape
-    taps, eager = _taps(geometry), namespace(x, w) is np
+    if namespace(x, w) is np:
+        if cpu and frequencies_pay(x, c, o, geometry, WIDE_GRADIENT):
+            return fft_forward
+        return im2col if c == geometry.groups == 1 else shifted
+    taps = _taps(geometry)
     m = tile_that_pays(x, c, o, geometry) if cpu else 0
     if m:
         return partial(winograd, m)
-    if cpu and frequencies_pay(x, c, o, geometry, WIDE_GRADIENT if eager else WIDE):
+    if cpu and frequencies_pay(x, c, o, geometry, WIDE):
         return fft_forward
-    if eager:
-        return im2col if c == geometry.groups == 1 else shifted
     if c == 1 and taps < SMALL:
         return shifted
     columns, products = _within_rows(c, o, geometry)
@@ -126,6 +129,8 @@ def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass]) -> Pass:
     """The pass that `choose` says, for a CPU and for any other platform."""
 
     def run(first: Array, second: Array, geometry: Geometry) -> Array:
+        if namespace(first, second) is np:
+            return choose(first, second, geometry, True)(first, second, geometry)
         here, elsewhere = (choose(first, second, geometry, cpu) for cpu in (True, False))
         if here is elsewhere:
             return here(first, second, geometry)

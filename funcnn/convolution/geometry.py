@@ -69,20 +69,20 @@ class Window(NamedTuple):
 
     def over(self, in_sizes: Sequence[int]) -> Geometry:
         """The geometry over an input of spatial sizes `in_sizes`; ValueError where a window does not fit."""
-        axes = (
-            Axis(size, k, s, d, *_pads(self.padding, i, Axis(size, k, s, d)))
-            for i, (size, k, s, d) in enumerate(zip(in_sizes, self.sizes, self.strides, self.dilations, strict=True))
-        )
-        geometry = Geometry(tuple(axes))
-        for axis in geometry.axes:
-            padded = axis.low + axis.size + axis.high
-            if axis.size < 1 or axis.reach > padded:
-                raise ValueError(
-                    f"{self.name}: expected an input at least as large as the window, got windows that reach over "
-                    f"{tuple(a.reach for a in geometry.axes)} on a padded input of "
-                    f'{tuple(a.low + a.size + a.high for a in geometry.axes)}; pad it, padding="SAME", or use a smaller window'
-                )
-        return geometry
+        axes, fits = (), True
+        for i, (size, k, s, d) in enumerate(zip(in_sizes, self.sizes, self.strides, self.dilations, strict=True)):
+            total = max((ceil(size / s) - 1) * s + (k - 1) * d + 1 - size, 0)
+            few, more = total // 2, total - total // 2
+            rules = {"VALID": (0, 0), "SAME": (few, more), "SAME_LOWER": (more, few)}
+            axes = (*axes, Axis(size, k, s, d, *(rules[self.padding] if isinstance(self.padding, str) else self.padding[i])))
+            fits = fits and size >= 1 and axes[-1].out >= 1
+        if not fits:
+            raise ValueError(
+                f"{self.name}: expected an input at least as large as the window, got windows that reach over "
+                f"{tuple(a.reach for a in axes)} on a padded input of {tuple(a.low + a.size + a.high for a in axes)}; "
+                f'pad it, padding="SAME", or use a smaller window'
+            )
+        return Geometry(axes)
 
 
 def window(name: str, sizes: Sequence[int], stride: int | Sequence[int], padding: Padding, dilation: int | Sequence[int] = 1) -> Window:
@@ -114,38 +114,32 @@ def _checked_padding(name: str, padding: Padding, rank: int) -> Literal["SAME", 
     )
 
 
-def _pads(padding: str | tuple[tuple[int, int], ...], i: int, axis: Axis) -> tuple[int, int]:
-    if padding == "VALID":
-        return 0, 0
-    if isinstance(padding, str):
-        total = max((ceil(axis.size / axis.stride) - 1) * axis.stride + axis.reach - axis.size, 0)
-        low = total // 2 if padding == "SAME" else total - total // 2
-        return low, total - low
-    return padding[i]
-
-
 def pad(x: Array, axes: Sequence[Axis], value: float = 0) -> Array:
     """x (N, H, W, C) with `value` around it, or cropped where a padding is negative: (N, low + H + high, ..., C).
 
     A crop may be larger than x, where the padding of the other side makes up for it: all is `value` then.
     """
-    kept = [range(a.size)[max(-a.low, 0) : max(a.size + a.high, 0)] for a in axes]
-    lows = [min(max(a.low, 0), a.low + a.size + a.high) for a in axes]
-    highs = [a.low + a.size + a.high - low - len(k) for a, low, k in zip(axes, lows, kept, strict=True)]
-    x = x[:, *(slice(k.start, k.stop) for k in kept)]
-    widths = [(0, 0), *zip(lows, highs, strict=True), (0, 0)]
+    kept, widths = (), ((0, 0),)
+    for a in axes:
+        inside, padded = range(a.size)[max(-a.low, 0) : max(a.size + a.high, 0)], a.low + a.size + a.high
+        low = min(max(a.low, 0), padded)
+        kept, widths = (*kept, slice(inside.start, inside.stop)), (*widths, (low, padded - low - len(inside)))
+    x, widths = x[:, *kept], (*widths, (0, 0))
     return namespace(x).pad(x, widths, constant_values=value) if any(map(any, widths)) else x
 
 
 def offsets(axes: Sequence[Axis]) -> list[tuple[int, ...]]:
     """The taps (kh, kw) of a window in row-major order."""
-    return list(product(*(range(a.window) for a in axes)))
+    return list(product(*[range(a.window) for a in axes]))
 
 
 def tap(x_padded: Array, axes: Sequence[Axis], k: tuple[int, ...]) -> Array:
     """What the tap k sees at every output: (N, P, Q, C), a strided slice of the padded input."""
-    first = [i * a.dilation for a, i in zip(axes, k, strict=True)]
-    return x_padded[:, *(slice(f, f + (a.out - 1) * a.stride + 1, a.stride) for a, f in zip(axes, first, strict=True))]
+    seen = ()
+    for a, i in zip(axes, k, strict=True):
+        first = i * a.dilation
+        seen = (*seen, slice(first, first + (a.out - 1) * a.stride + 1, a.stride))
+    return x_padded[:, *seen]
 
 
 def untap(dy: Array, axes: Sequence[Axis], k: tuple[int, ...]) -> Array:

@@ -10,9 +10,10 @@ from funcnn.convolution.algorithm import ConvAlgorithm
 from funcnn.convolution.auto import auto
 from funcnn.convolution.geometry import Padding, window
 from funcnn.cpu import sum_rows
-from funcnn.layer import Layer, stateless
+from funcnn.layer import Layer, constructor, stateless
 
 
+@constructor
 def conv(
     features: int,
     kernel_size: Sequence[int],
@@ -55,7 +56,6 @@ def conv(
         raise ValueError(f"conv: expected algorithm to be one of fn.convolution, such as fn.convolution.im2col, got {algorithm!r}")
     options = window("conv", kernel_size, stride, padding, dilation)
     spatial, seen = options.letters, "C" if groups == 1 else f"C / {groups}"
-    hint = "channels come last; x[..., None] adds them" if groups == 1 else f"w has C / {groups} of x's C channels, one group's"
     entries = {"w": (*options.sizes, seen, features)} | ({"b": (features,)} if bias else {})
 
     def geometry_of(x):
@@ -73,7 +73,7 @@ def conv(
 
     def forward(params, x):
         check_params("conv", params, entries)
-        check_array("conv", "x", x, ("N", *spatial, params["w"].shape[-2] * groups), hint)
+        check_array("conv", "x", x, ("N", *spatial, params["w"].shape[-2] * groups))
         y, residuals = algorithm.forward(x, params["w"], geometry_of(x))  # (N, P, Q, O)
         return (y + params["b"].reshape((1,) * (y.ndim - 1) + (-1,)) if bias else y), residuals
 
