@@ -110,7 +110,9 @@ def with_manual_vjp(layer: Layer) -> Layer:
             return outputs, outputs[2]
 
         def run_backward(residuals, cotangents):
-            dparams, dx = jax.tree.map(lambda d, a: d.astype(jnp.result_type(a)), layer.backward(residuals, cotangents[0]), (params, x))
+            dparams, dx = jax.tree.map(
+                lambda d, a: d.astype(jax.numpy.result_type(a)), layer.backward(residuals, cotangents[0]), (params, x)
+            )
             return dparams, None, dx, None
 
         differentiable.defvjp(keep_residuals, run_backward)
