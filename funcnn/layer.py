@@ -96,7 +96,6 @@ def with_manual_vjp(layer: Layer) -> Layer:
 
     The only `jax.custom_vjp` of the library. Gradients flow to `params` and `x`, in their own dtypes; `jax.jvp` is not defined through it.
     """
-
     if not isinstance(layer, Layer):
         raise TypeError(f"with_manual_vjp: expected a layer, got {type(layer).__name__}")
 
@@ -110,9 +109,8 @@ def with_manual_vjp(layer: Layer) -> Layer:
             return outputs, outputs[2]
 
         def run_backward(residuals, cotangents):
-            dparams, dx = jax.tree.map(
-                lambda d, a: d.astype(jax.numpy.result_type(a)), layer.backward(residuals, cotangents[0]), (params, x)
-            )
+            grads = layer.backward(residuals, cotangents[0])
+            dparams, dx = jax.tree.map(lambda d, a: d.astype(jax.numpy.result_type(a)), grads, (params, x))
             return dparams, None, dx, None
 
         differentiable.defvjp(keep_residuals, run_backward)

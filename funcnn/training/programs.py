@@ -1,6 +1,7 @@
 """The compiled programs of a training, as pure functions of arrays: a step, a whole epoch, an evaluation."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import optax
 from funcnn.arrays import Array, PyTree, wide
 from funcnn.training.devices import divide, over_any_mesh
 from funcnn.training.gradients import GRADIENTS, Gradient
-from funcnn.training.monitoring import Metrics, looked, scan_and_look
+from funcnn.training.monitoring import Metrics, Monitor, looked, scan_and_look
 from funcnn.training.trainer import Trainer, TrainState, checked
 
 Program = Callable[[TrainState, PyTree, PyTree], tuple[TrainState, Metrics]]
@@ -44,18 +45,19 @@ def make_step(trainer: Trainer) -> Program:
     def run(ts: TrainState, x: PyTree, targets: PyTree) -> tuple[TrainState, Metrics]:
         count_examples(x, targets)
         new, metrics = step(ts, x, targets)
-        return new, metrics if monitor is None else metrics | looked(monitor, lambda: _look(trainer, ts, x, targets), ts.step)
+        return new, metrics if monitor is None else metrics | looked(monitor, lambda: _look(monitor, trainer, ts, x, targets), ts.step)
 
     return jax.jit(over_any_mesh(run), donate_argnums=0)
 
 
-def _look(trainer: Trainer, ts: TrainState, x: PyTree, targets: PyTree) -> Metrics:
+def _look(monitor: Monitor, trainer: Trainer, ts: TrainState, x: PyTree, targets: PyTree) -> Metrics:
     """What the monitor sees before a step."""
-    return trainer.monitor.measure(trainer.net, trainer.loss, ts.params, ts.state, x, targets, _key_of(ts, _LAYERS))
+    return monitor.measure(trainer.net, trainer.loss, ts.params, ts.state, x, targets, _key_of(ts, _LAYERS))
 
 
 def _step(trainer: Trainer) -> Program:
-    net, compute, update = trainer.net, gradient_of(trainer), optax.with_extra_args_support(trainer.optimizer).update
+    optimizer: Any = trainer.optimizer  # no function of the steps, as it is checked
+    net, compute, update = trainer.net, gradient_of(trainer), optax.with_extra_args_support(optimizer).update
 
     def step(ts: TrainState, x: PyTree, targets: PyTree) -> tuple[TrainState, Metrics]:
         key = _key_of(ts, _LAYERS)
@@ -106,7 +108,7 @@ def epoch_of(trainer: Trainer) -> Program:
             return jax.lax.scan(body, ts, order)
 
         def look(ts, indices):
-            return _look(trainer, ts, *batch_of(ts, indices))
+            return _look(monitor, trainer, ts, *batch_of(ts, indices))
 
         return scan_and_look(body, look, ts, order, -ts.step % monitor.every, monitor.every)
 
