@@ -1,8 +1,14 @@
-"""The JAX releases that compute wrongly on the CPU: `pyproject.toml` excludes them, importing funcnn on one warns."""
+"""The JAX releases that compute wrongly on the CPU: `pyproject.toml` excludes them, importing funcnn on one warns.
 
+jaxlib 0.9, the newest that is left for Python 3.11, is right in float32, but not in float64: importing funcnn mends that.
+"""
+
+import os
 import warnings
 
+import jax
 import jaxlib
+import numpy as np
 
 BROKEN = {
     "0.10.0": "can abort while it compiles gradients (jax-ml/jax#39264)",
@@ -22,4 +28,44 @@ def warn_if_broken(version: str) -> None:
         )
 
 
+SMALL_GROUPS = "--xla_backend_extra_options=-max-interleave-group-factor=4"
+
+
+def mend_float64(version: str) -> None:
+    """Keep jaxlib 0.9 (and 0.8) from computing float64 wrongly on CPUs with AVX-512; warn where it is too late for that.
+
+    Where a loop adds 4 rows of 5 numbers of 64 bits and stores each row apart from the next, as joining and interleaving do,
+    its LLVM makes one vector of 20 lanes, and then stores lanes 8 to 11 in place of 10 to 13: a subvector may only begin at a
+    multiple of its length. Any program can hold such a loop, so no way of writing convolutions avoids it. SMALL_GROUPS does:
+    LLVM then makes no vectors of rows of 5 to 8, and all else as before.
+    """
+    if tuple(map(int, version.split(".")[:2])) >= (0, 10):
+        return
+    flags = os.environ.get("XLA_FLAGS", "")
+    if not _started():
+        os.environ["XLA_FLAGS"] = flags if SMALL_GROUPS in flags else f"{flags} {SMALL_GROUPS}".strip()
+    elif jax.default_backend() == "cpu" and not _joins_sums_rightly():
+        warnings.warn(
+            f"funcnn: jaxlib {version} computes wrongly in float64 on this CPU, and funcnn was imported too late to prevent that; "
+            f'import it before JAX computes anything, or set XLA_FLAGS="{SMALL_GROUPS}"',
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _started() -> bool:
+    """Whether JAX has read XLA_FLAGS, as it does once. In later releases, which need no mending, this may have moved."""
+    from jax._src import xla_bridge
+
+    return xla_bridge.backends_are_initialized()
+
+
+def _joins_sums_rightly() -> bool:
+    a, b, c = np.arange(60.0).reshape(3, 4, 5)
+    with jax.enable_x64(True):
+        got = jax.jit(lambda a, b, c: jax.numpy.concatenate([a, b + c], -1))(a, b, c)
+    return np.array_equal(got, np.concatenate([a, b + c], -1))
+
+
 warn_if_broken(jaxlib.__version__)
+mend_float64(jaxlib.__version__)

@@ -1,5 +1,6 @@
 """The JAX releases that compute wrongly: warned of once by name, and never what pip ends on."""
 
+import os
 import re
 import subprocess
 import sys
@@ -35,6 +36,35 @@ def test_a_good_release_is_not():
         warnings.simplefilter("error")
         for version in ("0.9.2", "0.11.2", "0.12.0", jaxlib.__version__):
             _compatibility.warn_if_broken(version)
+
+
+def test_float64_is_mended_where_jax_has_not_started(monkeypatch):
+    monkeypatch.setattr(_compatibility, "_started", lambda: False)
+    for before, after in (("", _compatibility.SMALL_GROUPS), ("--a=1", f"--a=1 {_compatibility.SMALL_GROUPS}")):
+        monkeypatch.setenv("XLA_FLAGS", before)
+        _compatibility.mend_float64("0.10.0")
+        assert os.environ["XLA_FLAGS"] == before
+        for _ in range(2):
+            _compatibility.mend_float64("0.9.2")
+            assert os.environ["XLA_FLAGS"] == after
+
+
+def test_what_cannot_be_mended_is_warned_of(monkeypatch):
+    monkeypatch.setattr(_compatibility, "_started", lambda: True)
+    monkeypatch.setattr(_compatibility, "_joins_sums_rightly", lambda: False)
+    with pytest.warns(RuntimeWarning, match=r"funcnn: jaxlib 0\.9\.2 computes wrongly in float64 .*import it before .*XLA_FLAGS="):
+        _compatibility.mend_float64("0.9.2")
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["funcnn first", "JAX first"])
+def test_float64_is_right_or_warned_of(early):
+    """In a process of its own, with no option set; which of the two it is without funcnn depends on the release and the CPU."""
+    lines = ["import funcnn", "import jax; jax.numpy.ones(3)"]
+    program = "; ".join([*(lines if early else lines[::-1]), "print(funcnn._compatibility._joins_sums_rightly())"])
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    warned = "computes wrongly in float64" in result.stderr
+    assert (result.stdout.strip(), warned) == ("True", False) or (not early and (result.stdout.strip(), warned) == ("False", True))
 
 
 def test_the_requirement_excludes_the_broken_and_only_those():
