@@ -1,8 +1,10 @@
 """The gradient checker: right gradients pass, what is wrong is found and named, and what cannot be checked is said."""
 
 import io
+import re
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import chain
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -128,6 +130,20 @@ def test_what_is_wrong_only_in_low_precision_is_found():
     (row,) = check_layer(layer, (3,)).wrong
     assert row.oracle == "jitted"
     assert "a constant factor 1.005" in row.words
+
+
+ROOMS = ["trees", "patterns", "report", "pairs", "points", "tolerances", "contract", "slopes", "autodiff", "jitted", "comparing", "checks"]
+"""From the lowest to the highest."""
+
+
+def test_arrows_run_downwards():
+    """Each room of the checker uses only those below it, and none its own test material."""
+    folder = Path(comparing.__file__).parent
+    files = {file.stem: file for file in (*folder.glob("*.py"), *folder.glob("oracles/*.py")) if file.stem not in ("__init__", "monitor")}
+    assert set(files) == set(ROOMS)
+    for name, file in files.items():
+        used = re.findall(r"from funcnn\.checking(?:\.oracles)?\.(\w+)", file.read_text())
+        assert set(used) <= set(ROOMS[: ROOMS.index(name)]), name
 
 
 # Pairs and functions from outside
