@@ -36,6 +36,7 @@ from funcnn.networks import stages as stages
 from funcnn.losses import accuracy as accuracy
 from funcnn.losses import mean_squared_error as mean_squared_error
 from funcnn.losses import softmax_cross_entropy as softmax_cross_entropy
+from funcnn.losses import with_gradient as with_gradient
 
 # Arrays, and how a CPU runs it
 from funcnn.arrays import to_numpy as to_numpy

@@ -286,14 +286,14 @@ def test_a_loss_that_is_no_pair_is_named_and_can_be_made_one():
     plain = optax.softmax_cross_entropy_with_integer_labels
     message = (
         r"^softmax_cross_entropy_with_integer_labels: expected a loss to return \(mean loss, doutputs\), got an array of shape \(3,\); "
-        r"make the pair of a plain loss by jax.grad, losses.with_gradient\(softmax_cross_entropy_with_integer_labels\)$"
+        r"make the pair of a plain loss by jax.grad, fn.with_gradient\(softmax_cross_entropy_with_integer_labels\)$"
     )
     with pytest.raises(TypeError, match=message):
         losses.pair_of(plain, logits, labels)
     for wrong, message in (
         (lambda y, t: (y[:, 0], y), r"expected its mean loss of shape \(\), got \(3,\)"),
         (lambda y, t: (y.mean(), y[0]), r"expected its doutputs of shape \(3, 4\), got \(4,\)"),
-        (lambda y, t: (y.mean(), {}), r"expected its doutputs to be a NumPy or JAX array, got dict"),
+        (lambda y, t: (y.mean(), {}), r"expected its doutputs to be a tree like outputs, PyTreeDef"),
         (lambda y, t: y.mean(), r"expected a loss to return \(mean loss, doutputs\), got an array of shape \(\)"),
         (lambda y, t: 1.0, r"expected a loss to return \(mean loss, doutputs\), got float"),
     ):

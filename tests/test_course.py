@@ -153,6 +153,22 @@ def test_a_regression_is_told_no_accuracy():
             assert measured == ({"accuracy": 1} if loss is fn.softmax_cross_entropy or labels is LABELS else {})
 
 
+def test_a_plain_loss_is_made_a_pair_or_refused_in_one_sentence():
+    plain = optax.softmax_cross_entropy_with_integer_labels
+    trained = [
+        list(fit(TRAINER._replace(loss=loss), DATA, epochs=1, key=KEY)) for loss in (fn.with_gradient(plain), fn.softmax_cross_entropy)
+    ]
+    np.testing.assert_allclose(*(events[0].metrics["loss"] for events in trained), rtol=1e-5)
+    for call in (training.make_step, training.make_epoch):
+        trainer = TRAINER._replace(loss=plain)
+        with pytest.raises(
+            TypeError, match=r"expected a loss to return \(mean loss, doutputs\), got an array of shape \(\d+,\); make the pair"
+        ):
+            call(trainer)(training.init(trainer, KEY, X.shape[1:]), *DATA)
+    with pytest.raises(TypeError, match=r"expected its doutputs to be a tree like outputs"):
+        list(fit(TRAINER._replace(loss=lambda y, t: (y.sum(), (y, y))), DATA, epochs=1, key=KEY))
+
+
 def test_labels_of_bytes_and_images_of_bytes_train():
     to_float = fn.stateless("to_float", lambda params, x: (x.astype("float32") / 255, ()), lambda empty, dy: ((), dy / 255))
     trainer = TRAINER._replace(net=fn.serial(to_float, *NET.layers))

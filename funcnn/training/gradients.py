@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from funcnn.arguments import check_option
 from funcnn.arrays import Array, PyTree, wide
 from funcnn.layer import Layer
+from funcnn.losses import pair_of
 
 
 class Loss(Protocol):
@@ -27,7 +28,7 @@ def manual(net: Layer, loss: Loss) -> Gradient:
 
     def gradient(params, state, x, targets, key):
         outputs, state, residuals = net.forward(params, state, x, key=key, train=True)
-        value, doutputs = loss(outputs, targets)
+        value, doutputs = pair_of(loss, outputs, targets)
         grads, _ = net.backward(residuals, doutputs)
         grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)  # as `jax.grad` does
         return grads, value, outputs, state
@@ -41,7 +42,7 @@ def automatic(net: Layer, loss: Loss) -> Gradient:
     def gradient(params, state, x, targets, key):
         def value_of(params):
             outputs, new_state = net.apply(params, state, x, key=key, train=True)
-            return loss(outputs, targets)[0], (outputs, new_state)
+            return pair_of(loss, outputs, targets)[0], (outputs, new_state)
 
         (value, (outputs, new_state)), grads = jax.value_and_grad(value_of, has_aux=True)(params)
         return grads, value, outputs, new_state

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from funcnn.arrays import Array, PyTree, wide
+from funcnn.losses import pair_of
 from funcnn.training.devices import divide, over_any_mesh
 from funcnn.training.gradients import GRADIENTS, Gradient
 from funcnn.training.monitoring import Metrics, Monitor, looked, scan_and_look
@@ -134,7 +135,7 @@ def make_evaluate(trainer: Trainer) -> Callable[[PyTree, PyTree, PyTree, PyTree]
         def means(batch):
             inputs, wanted = divide(batch)
             outputs, _ = trainer.net.apply(params, state, inputs)
-            values = {"loss": trainer.loss(outputs, wanted)[0], **trainer.measure(outputs, wanted)}
+            values = {"loss": pair_of(trainer.loss, outputs, wanted)[0], **trainer.measure(outputs, wanted)}
             return {name: value.astype(wide(value.dtype)) for name, value in values.items()}
 
         totals = []
