@@ -5,8 +5,9 @@ Theme: first steps.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import numpy as np
 import optax
 from sklearn.metrics import confusion_matrix
@@ -18,7 +19,7 @@ from experiments.common.pictures import draw, misread
 from experiments.common.run import Run
 from experiments.common.trainings import Training, fingerprint, first, train_seeds
 from funcnn import datasets, figures, training
-from funcnn.checking import Report, check_layer
+from funcnn.checking import Report, check_layer, layer_names
 
 NET = fn.serial(
     fn.conv(16, (3, 3), bias=False), fn.batch_norm(), fn.relu,
@@ -93,3 +94,12 @@ def pictures(run: Run, trained: Training, data: datasets.Split, counts: np.ndarr
     draw(run, TRAINER, trained, data, "0123456789", f"A {data.test_labels[0]} on its way through the network")
     run.picture("confusion_matrix", figures.confusion_matrix(counts, [str(i) for i in range(10)]))
     run.picture("misread", misread(NET, trained, data, "0123456789"))
+    run.picture("gradients", figures.gradients(*both_gradients(data), layer_names(NET)))
+
+
+def both_gradients(data: datasets.Split) -> list[Any]:
+    """The gradient of the first batch before any training, by hand and by `jax.grad`."""
+    ts = training.init(TRAINER.for_steps(1), jax.random.key(0), data.train_images.shape[1:])
+    x, labels = (a[: TRAINER.batch_size] for a in data.train)
+    ways = (jax.jit(make(NET, TRAINER.loss)) for make in (training.manual, training.automatic))
+    return [gradient(ts.params, ts.state, x, labels, ts.key)[0] for gradient in ways]
