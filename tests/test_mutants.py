@@ -14,7 +14,7 @@ from funcnn import training
 from funcnn.checking import check_layer, layer_names, monitor
 from funcnn.checking.mutation.catalogue import CATALOGUE
 from funcnn.checking.mutation.right import RIGHT
-from tests.test_laws import CASES
+from tests.test_laws import FIRST_OF_EACH
 
 SOME = CATALOGUE[3::11]
 
@@ -68,8 +68,10 @@ def test_every_right_layer_is_called_right(name):
 
 
 def test_what_is_called_right_is_everything_there_is():
-    """Each kind of layer and algorithm of the laws' table is in the table of right layers."""
-    assert {name.split(":")[0] for name in CASES} <= {name.split(":")[0] for name in RIGHT}
+    """Each kind of layer and algorithm of the laws' table is in the table of right layers, or is checked here."""
+    for name, case in FIRST_OF_EACH.items():
+        if name not in {right.split(":")[0] for right in RIGHT}:
+            check_layer(case.layer, case.in_shape).raise_if_wrong()
 
 
 @pytest.mark.slow
