@@ -112,7 +112,8 @@ def test_an_epoch_an_evaluation_and_microbatches_divide_the_work():
     """)
 
 
-@pytest.mark.parametrize("net", [pytest.param("WITH_STATISTICS", marks=pytest.mark.slow), "WITHOUT"])
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["WITH_STATISTICS", "WITHOUT"])
 def test_the_numbers_are_those_of_one_device(net):
     """Three steps, an epoch, microbatches and an evaluation, on meshes of either kind of axes; the parameters stay on all devices."""
     on_eight_devices(f"""

@@ -231,6 +231,7 @@ print("all", len(NAMES))
     assert done.stdout.splitlines()[-1] == f"all {len(NAMES)}"
 
 
+@pytest.mark.slow
 def test_a_new_experiment_is_one_file(tmp_path):
     """The page's own: its theme, its duration and its options are read from there, also where `Config` needs what is not light."""
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
