@@ -94,12 +94,14 @@ def pictures(run: Run, trained: Training, data: datasets.Split, counts: np.ndarr
     draw(run, TRAINER, trained, data, "0123456789", f"A {data.test_labels[0]} on its way through the network")
     run.picture("confusion_matrix", figures.confusion_matrix(counts, [str(i) for i in range(10)]))
     run.picture("misread", misread(NET, trained, data, "0123456789"))
-    run.picture("gradients", figures.gradients(*both_gradients(data), layer_names(NET)))
+    manual, automatic = both_gradients(data)
+    run.picture("gradients", figures.gradients(manual, automatic, layer_names(NET)))
 
 
-def both_gradients(data: datasets.Split) -> list[Any]:
+def both_gradients(data: datasets.Split) -> tuple[Any, Any]:
     """The gradient of the first batch before any training, by hand and by `jax.grad`."""
     ts = training.init(TRAINER.for_steps(1), jax.random.key(0), data.train_images.shape[1:])
     x, labels = (a[: TRAINER.batch_size] for a in data.train)
     ways = (jax.jit(make(NET, TRAINER.loss)) for make in (training.manual, training.automatic))
-    return [gradient(ts.params, ts.state, x, labels, ts.key)[0] for gradient in ways]
+    manual, automatic = (gradient(ts.params, ts.state, x, labels, ts.key)[0] for gradient in ways)
+    return manual, automatic

@@ -41,13 +41,15 @@ def mend_float64(version: str) -> None:
     """
     if tuple(map(int, version.split(".")[:2])) >= (0, 10):
         return
-    flags = os.environ.get("XLA_FLAGS", "")
-    if not _started():
-        os.environ["XLA_FLAGS"] = flags if SMALL_GROUPS in flags else f"{flags} {SMALL_GROUPS}".strip()
+    flags = os.environ.get("XLA_FLAGS", "").strip()
+    if SMALL_GROUPS in flags:
+        return
+    if not _started() and (not flags or flags.startswith("-")):  # else it is the name of a file that holds them
+        os.environ["XLA_FLAGS"] = f"{flags} {SMALL_GROUPS}".strip()
     elif jax.default_backend() == "cpu" and not _joins_sums_rightly():
         warnings.warn(
-            f"funcnn: jaxlib {version} computes wrongly in float64 on this CPU, and funcnn was imported too late to prevent that; "
-            f'import it before JAX computes anything, or set XLA_FLAGS="{SMALL_GROUPS}"',
+            f"funcnn: jaxlib {version} computes wrongly in float64 on this CPU, and funcnn cannot prevent that, as JAX has computed "
+            f'before, or XLA_FLAGS names a file; import funcnn first, or put "{SMALL_GROUPS}" into XLA_FLAGS or its file',
             RuntimeWarning,
             stacklevel=3,
         )

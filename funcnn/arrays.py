@@ -28,8 +28,8 @@ def namespace(*arrays: Array) -> Any:
 
 
 def wide(dtype: Any) -> str:
-    """What a sum or mean over many entries is kept in: float64 for float64, else float32."""
-    return "float64" if dtype == "float64" else "float32"
+    """What a sum or mean over many entries is kept in: float32 for halves and whole numbers, else the dtype itself."""
+    return "float32" if dtype in HALVES or not jnp.issubdtype(dtype, jnp.inexact) else str(dtype)
 
 
 def widened(a: Array) -> Array:

@@ -36,21 +36,27 @@ PARTS = 8
 
 
 def tuned(run: Callable[..., PyTree], plain: Callable[..., PyTree], *arrays: Array) -> PyTree:
-    """`run(*arrays)` where a CPU runs it and the switch is on, else `plain(*arrays)`."""
-    on = cpu_tuning.value
-    if on is None and not any(map(_divided, arrays)):
-        return by_platform(run, plain, *arrays)
-    return (run if on else plain)(*arrays)
+    """`run(*arrays)` where one CPU device runs it and the switch is on, else `plain(*arrays)`."""
+    if cpu_tuning.value is None and any(map(divided, arrays)):
+        return plain(*arrays)
+    return by_platform(run, plain, *arrays)
 
 
 def by_platform(cpu: Callable[..., PyTree], elsewhere: Callable[..., PyTree], *arrays: Array) -> PyTree:
-    """`cpu(*arrays)` or `elsewhere(*arrays)`: of what JAX traces, XLA decides when it lowers the program."""
-    known = _on_cpu.value
-    if known is None and any(isinstance(a, jax.core.Tracer) for a in arrays):
+    """`cpu(*arrays)` or `elsewhere(*arrays)`: of what JAX traces, XLA decides when it lowers the program.
+
+    Of what JAX differentiates at this very moment JAX's default platform decides: it would differentiate both, and trace twice as long.
+    """
+    known = _on_cpu.value if cpu_tuning.value is None else cpu_tuning.value
+    tracers = [a for a in arrays if isinstance(a, jax.core.Tracer)]
+    if known is None and any(type(a).__module__.endswith(".ad") for a in tracers):
+        known = jax.default_backend() == "cpu"
+    if known is None and tracers:
         return jax.lax.platform_dependent(*arrays, cpu=_decided(cpu, True), default=_decided(elsewhere, False))
     if known is None:
         known = all(device.platform == "cpu" for a in arrays if isinstance(a, jax.Array) for device in a.devices())
-    return (cpu if known else elsewhere)(*arrays)
+    with _on_cpu(known):
+        return (cpu if known else elsewhere)(*arrays)
 
 
 _on_cpu = jax.make_user_context(None)
@@ -67,10 +73,12 @@ def _decided(run: Callable[..., PyTree], on: bool) -> Callable[..., PyTree]:
     return inside
 
 
-def _divided(a: Array) -> bool:
+def divided(a: Array) -> bool:
     """Whether `a` lies on several devices, over which XLA divides the work: slices of its examples would move them from one to another."""
-    if not isinstance(a, jax.core.Tracer):
+    if not isinstance(a, jax.Array):
         return False
+    if not isinstance(a, jax.core.Tracer):
+        return a.sharding.num_devices > 1
     mesh = jax.typeof(a).sharding.mesh
     return mesh.size > 1 and any(kind != AxisType.Manual for kind in mesh.axis_types)  # under `jax.shard_map` a device has its own part
 
@@ -125,7 +133,8 @@ def after(first: Array, *arrays: Array) -> tuple[Array, ...]:
     XLA on a CPU makes at once whatever it can, and then needs the memory for all of it. What holds it back is a choice that
     always falls on x, as a compiler cannot know.
     """
-    if namespace(first, *arrays) is np or not at_least(sum(a.size for a in (first, *arrays)), FEW):
+    sizes = [a.size for a in (first, *arrays)]
+    if namespace(first, *arrays) is np or not at_least(sum(sizes), FEW) or 0 in sizes:
         return arrays
 
     def later(first: Array, *arrays: Array) -> tuple[Array, ...]:

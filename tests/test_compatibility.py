@@ -49,10 +49,21 @@ def test_float64_is_mended_where_jax_has_not_started(monkeypatch):
             assert os.environ["XLA_FLAGS"] == after
 
 
+def test_a_file_of_flags_stays_one(monkeypatch):
+    """XLA takes flags that do not begin with a dash for the name of a file, and aborts where there is none."""
+    monkeypatch.setattr(_compatibility, "_started", lambda: False)
+    monkeypatch.setattr(_compatibility, "_joins_sums_rightly", lambda: False)
+    monkeypatch.setenv("XLA_FLAGS", "flags.txt")
+    with pytest.warns(RuntimeWarning, match=r"or XLA_FLAGS names a file; .* into XLA_FLAGS or its file$"):
+        _compatibility.mend_float64("0.9.2")
+    assert os.environ["XLA_FLAGS"] == "flags.txt"
+
+
 def test_what_cannot_be_mended_is_warned_of(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
     monkeypatch.setattr(_compatibility, "_started", lambda: True)
     monkeypatch.setattr(_compatibility, "_joins_sums_rightly", lambda: False)
-    with pytest.warns(RuntimeWarning, match=r"funcnn: jaxlib 0\.9\.2 computes wrongly in float64 .*import it before .*XLA_FLAGS="):
+    with pytest.warns(RuntimeWarning, match=r"funcnn: jaxlib 0\.9\.2 computes wrongly in float64 .*import funcnn first, or put "):
         _compatibility.mend_float64("0.9.2")
 
 

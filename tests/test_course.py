@@ -14,6 +14,17 @@ from funcnn.training import Trainer, fit, predict, stop_early
 from tests.test_training import KEY, LABELS, NET, X, same
 
 pytestmark = pytest.mark.usefixtures("optax_promotes", "compiled_quickly")
+
+
+class Unhashable:
+    """As a dataclass is that is not frozen."""
+
+    __hash__ = None
+
+    def __call__(self, *_):
+        return {}
+
+
 TRAINER = Trainer(NET, optax.adam(1e-2), batch_size=5, evaluation_batch=4)
 DATA = X, LABELS
 
@@ -60,6 +71,24 @@ def test_a_training_that_goes_on_is_the_whole_one():
     assert [e.epoch for e in rest] == [3, 4]
     assert same(rest[-1].train_state, whole[-1].train_state)
     assert list(fit(TRAINER, DATA, epochs=4, train_state=whole[-1].train_state)) == []
+
+
+def test_a_trainer_compiles_once_for_any_number_of_epochs():
+    traced = []
+    trainer = TRAINER._replace(metrics=lambda y, t: traced.append(1) or {})
+    for epochs in (1, 2, 3, 2):
+        list(fit(trainer, DATA, epochs=epochs, key=KEY))
+    assert len(traced) == 1
+
+
+def test_what_is_no_mean_of_numbers_stays_out_of_the_metrics():
+    """A monitor's number has a value at some steps alone, and what has several numbers is in the steps."""
+    watched = training.Monitor(3, lambda net, loss, params, state, x, targets, key: {"norm": jnp.sqrt((x**2).sum())})
+    trainer = TRAINER._replace(monitor=watched, metrics=lambda y, t: {"each class": y.mean(0), "least": y.min()})
+    epoch, evaluation = fit(trainer, DATA, epochs=1, key=KEY, validation=DATA)
+    assert set(epoch.metrics) == set(evaluation.metrics) == {"loss", "least"}
+    assert epoch.steps["each class"].shape == (4, 3)
+    np.testing.assert_array_equal(np.isfinite(epoch.steps["norm"]), [True, False, False, True])
 
 
 def test_a_schedule_is_told_the_steps_of_the_whole_training():
@@ -146,6 +175,7 @@ def test_a_regression_is_told_no_accuracy():
     trainer = Trainer(fn.serial(fn.flatten, fn.dense(1)), optax.sgd(0.1), batch_size=11, loss=fn.mean_squared_error)
     for event in fit(trainer, (X, targets), epochs=1, key=KEY, validation=(X, targets)):
         assert set(event.metrics) == {"loss"}
+    assert trainer._replace(loss=lambda y, t: fn.mean_squared_error(y, t)).measure(targets, LABELS) == {}, "whole numbers, but one output"
     one_hot = np.eye(3, dtype="float32")[LABELS]
     for loss in (fn.softmax_cross_entropy, lambda y, t: fn.softmax_cross_entropy(y, t)):
         for labels in (LABELS, one_hot):
@@ -202,6 +232,42 @@ def test_an_ensemble_trains_at_once_as_one_by_one():
             lambda: fit(TRAINER._replace(batch_size=99), DATA, epochs=1, key=KEY),
             "training: expected at least one batch of 99, got 22",
         ),
+        (
+            lambda: fit(TRAINER._replace(batch_size=0), DATA, epochs=1, key=KEY),
+            "training: expected batch_size to be a whole number .* got 0",
+        ),
+        (
+            lambda: fit(TRAINER._replace(batch_size="5"), DATA, epochs=1, key=KEY),
+            "training: expected batch_size to be a whole number .* got '5'",
+        ),
+        (
+            lambda: fit(TRAINER, DATA, epochs=1, train_state=((), ())),
+            "training: expected train_state to be a training.TrainState, got tuple",
+        ),
+        (
+            lambda: fit(
+                TRAINER, DATA, epochs=1, train_state=training.make_step(TRAINER)(training.init(TRAINER, KEY, X.shape[1:]), *DATA)[0]
+            ),
+            "training: expected train_state at the end of an epoch of 4 steps, got it at step 1",
+        ),
+        (
+            lambda: fit(TRAINER._replace(metrics=Unhashable()), DATA, epochs=1, key=KEY),
+            "training: expected metrics to be hashable, as programs are kept for it, got Unhashable",
+        ),
+        (
+            lambda: list(fit(TRAINER._replace(metrics=lambda y, t: {"loss": 7.0}), DATA, epochs=1, key=KEY)),
+            r"training: expected metrics to return a dict without 'loss', which is there already, got \['loss'\]",
+        ),
+        (
+            lambda: list(stop_early(fit(TRAINER, DATA, epochs=9, key=KEY), patience=1)),
+            "stop_early: expected an evaluation after every epoch",
+        ),
+        (
+            lambda: predict(NET, (), (), X.tolist()),
+            "predict: expected x to be a NumPy or JAX array of examples, or a tree of such, got list",
+        ),
+        (lambda: predict(NET, (), (), (X, X[:3])), "predict: expected at least one example, as many in each array, got 3, 22"),
+        (lambda: predict(NET, (), (), X, views=lambda x: x), "predict: expected views to be a list of functions of a batch, got <function"),
         (lambda: training.make_step(NET), r"training: expected a training.Trainer\(net, optimizer, ...\), got Layer"),
         (lambda: training.make_step(Trainer(fn.dense, optax.sgd(0.1))), "training: expected net to be a layer, such as .*, got function"),
         (lambda: training.make_step(Trainer(NET, 0.1)), r"training: expected an optimizer of optax, such as optax.adam\(1e-3\), got float"),
@@ -217,7 +283,7 @@ def test_an_ensemble_trains_at_once_as_one_by_one():
             r"stop_early: expected a metric of the evaluation, one of \['accuracy', 'loss'\], got 'top5'",
         ),
         (lambda: predict(NET, (), (), X, answer="logits"), 'predict: expected answer "classes", "probabilities" or "outputs", got'),
-        (lambda: predict(NET, (), (), X[:0]), "predict: expected at least one example, got none"),
+        (lambda: predict(NET, (), (), X[:0]), "predict: expected at least one example, as many in each array, got 0"),
         (lambda: predict(NET, (), (), X, batch_size=0), "predict: expected batch_size to be a whole number of at least 1, got 0"),
     ],
 )

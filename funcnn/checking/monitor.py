@@ -9,6 +9,7 @@ from funcnn.arguments import check_option
 from funcnn.arrays import Array, PyTree
 from funcnn.combinators import keys_of
 from funcnn.layer import Layer
+from funcnn.losses import pair_of
 from funcnn.training import Loss, Metrics, Monitor
 
 
@@ -44,7 +45,7 @@ def monitor(*, every: int = 50, examples: int = 8) -> Monitor:
 
             h, pull, residuals = jax.vjp(run, p, h, has_aux=True)
             inside.append((layer, residuals, pull))
-        dy, errors, cosines = loss(h, targets)[1], [], []
+        dy, errors, cosines = pair_of(loss, h, targets)[1], [], []
         for layer, residuals, pull in reversed(inside):
             automatic = pull(dy)
             error, cosine = _apart(layer.backward(residuals, dy), automatic)

@@ -6,14 +6,14 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from funcnn.arguments import check_option
 from funcnn.arrays import Array, PyTree
 from funcnn.training.devices import over_any_mesh
-from funcnn.training.monitoring import Metrics
 from funcnn.training.programs import Program, count_examples, epoch_of, make_evaluate
-from funcnn.training.trainer import Trainer, TrainState, checked, init, typed
+from funcnn.training.trainer import Trainer, TrainState, check_options, checked, init
 
 
 class Event(NamedTuple):
@@ -22,7 +22,7 @@ class Event(NamedTuple):
     Attributes:
         kind: "epoch", an epoch of training is over; "evaluation", the network was evaluated after it.
         epoch: which one, from 1 on.
-        metrics: the means over the epoch's steps, or over all examples that were evaluated.
+        metrics: the means over the epoch's steps, or over all examples that were evaluated, of what is one number.
         train_state: as it is then; it stays valid.
         seconds: that this took, the first time with compiling.
         steps: of an epoch the metrics step by step, NumPy arrays (steps, ...), what a monitor reports among them.
@@ -60,36 +60,43 @@ def fit(
         validation: (x, targets) to evaluate on after every epoch.
 
     Yields:
-        An event after each epoch, and one after its evaluation. The same trainer compiles once, for any number of trainings.
+        An event after each epoch, and one after its evaluation. The same trainer compiles once, for any number of trainings; with
+        an optimizer that is a function of the steps, once for each number of them.
 
     Raises:
-        TypeError, ValueError: as `make_epoch`; neither a key nor a state, or both.
+        TypeError, ValueError: as `make_epoch`; neither a key nor a state, or both; a state that is not at the end of an epoch.
     """
     if (key is None) == (train_state is None):
         got = "neither" if key is None else "both"
         raise ValueError(f"training: expected either key, for a fresh training, or train_state, to go on, got {got}")
+    if not (train_state is None or isinstance(train_state, TrainState)):
+        raise TypeError(f"training: expected train_state to be a training.TrainState, got {type(train_state).__name__}")
     pairs = [_pair("data", data), *([] if validation is None else [_pair("validation", validation)])]
     counts = [count_examples(*pair) for pair in pairs]
-    each = typed(trainer).steps_an_epoch(counts[0])
-    trainer, epoch, evaluate = _programs(trainer, each * check_option("training", "epochs", epochs))
+    each = check_options(trainer).steps_an_epoch(counts[0])
+    trainer = _for_steps(trainer, each * check_option("training", "epochs", epochs))
+    epoch, evaluate = _programs(checked(trainer))
     data, *held_out = jax.device_put(pairs)
     start = time.perf_counter()
     ts = init(trainer, key, jax.tree.map(lambda a: a.shape[1:], data[0])) if train_state is None else train_state
+    if int(ts.step) % each:
+        raise ValueError(f"training: expected train_state at the end of an epoch of {each} steps, got it at step {int(ts.step)}")
     left = range(int(ts.step) // each + 1, epochs + 1)
-    return _events(lambda ts: epoch(ts, *data), evaluate, ts, left, held_out, time.perf_counter() - start)
+    every = trainer.monitor.every if trainer.monitor else 1
+    return _events(lambda ts: epoch(ts, *data), evaluate, ts, left, held_out, every, time.perf_counter() - start)
 
 
 def _events(
-    epoch: Callable, evaluate: Callable, ts: TrainState, left: range, held_out: list[tuple[PyTree, PyTree]], spent: float
+    epoch: Callable, evaluate: Callable, ts: TrainState, left: range, held_out: list[tuple[PyTree, PyTree]], every: int, spent: float
 ) -> Iterator[Event]:
     start = time.perf_counter() - spent
     for i in left:
         ts, metrics = jax.block_until_ready(epoch(ts))
-        seconds = time.perf_counter() - start
-        yield Event("epoch", i, _means(metrics), ts, seconds, {name: np.asarray(value) for name, value in metrics.items()})
+        seconds, steps = time.perf_counter() - start, {name: np.asarray(values) for name, values in metrics.items()}
+        yield Event("epoch", i, _means(steps, every), ts, seconds, steps)
         for x, targets in held_out:
             start = time.perf_counter()
-            measured = {name: float(value) for name, value in evaluate(ts.params, ts.state, x, targets).items()}
+            measured = {name: float(value) for name, value in evaluate(ts.params, ts.state, x, targets).items() if not value.ndim}
             yield Event("evaluation", i, measured, ts, time.perf_counter() - start)
         start = time.perf_counter()
 
@@ -101,16 +108,23 @@ def _pair(name: str, data: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
     return data[0], data[1]
 
 
-def _means(metrics: Metrics) -> dict[str, float]:
-    """The means of what has one number a step; what a monitor reports has more, and none between its looks."""
-    return {name: float(values.mean()) for name, values in metrics.items() if values.ndim == 1}
+def _means(steps: dict[str, np.ndarray], every: int) -> dict[str, float]:
+    """The means of what has one number a step, but for what a monitor has looked at between steps of none."""
+    numbers = {name: values for name, values in steps.items() if values.ndim == 1}
+    between = [name for name, values in numbers.items() if every > 1 and np.isnan(values).sum() >= len(values) - -(-len(values) // every)]
+    return {name: float(jnp.mean(values)) for name, values in numbers.items() if name == "loss" or name not in between}
 
 
 @lru_cache(maxsize=16)
-def _programs(trainer: Trainer, steps: int) -> tuple[Trainer, Program, Callable]:
-    """The trainer for that many steps, its epoch, which donates nothing, so that every event's state stays valid, and its evaluation."""
-    trainer = checked(trainer.for_steps(steps))
-    return trainer, jax.jit(over_any_mesh(epoch_of(trainer))), make_evaluate(trainer)
+def _for_steps(trainer: Trainer, steps: int) -> Trainer:
+    """One optimizer for a trainer and a number of steps, so that its programs are found again."""
+    return trainer.for_steps(steps)
+
+
+@lru_cache(maxsize=16)
+def _programs(trainer: Trainer) -> tuple[Program, Callable]:
+    """The trainer's epoch, which donates nothing, so that every event's state stays valid, and its evaluation; the last 16 are kept."""
+    return jax.jit(over_any_mesh(epoch_of(trainer))), make_evaluate(trainer)
 
 
 def stop_early(
@@ -128,8 +142,11 @@ def stop_early(
 
 
 def _until(events: Iterable[Event], patience: int, metric: str, sign: int) -> Iterator[Event]:
-    reached, waited = float("inf"), 0
+    reached, waited, before = float("inf"), 0, ""
     for event in events:
+        if event.kind == before == "epoch":
+            raise ValueError("stop_early: expected an evaluation after every epoch, got none; pass fit(..., validation=(x, targets))")
+        before = event.kind
         yield event
         if event.kind != "evaluation":
             continue

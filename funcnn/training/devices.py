@@ -3,10 +3,29 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from funcnn.arrays import PyTree
+from funcnn.cpu import divided
+
+
+def parts(tree: PyTree, count: int) -> PyTree:
+    """`count` parts (count, N / count, ...) of the N examples, every count-th in one: devices which divide N then divide each of them."""
+    return jax.tree.map(lambda a: jnp.moveaxis(a.reshape(a.shape[0] // count, count, *a.shape[1:]), 1, 0), tree)
+
+
+def joined(tree: PyTree) -> PyTree:
+    """The inverse of `parts`: (count, N / count, ...) to (N, ...)."""
+    return jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1).reshape(a.shape[0] * a.shape[1], *a.shape[2:]), tree)
+
+
+def batches(tree: PyTree, count: int) -> PyTree:
+    """`count` parts, whichever: on one device those that lie one after the other, which needs no copy."""
+    if any(map(divided, jax.tree.leaves(tree))):
+        return parts(tree, count)
+    return jax.tree.map(lambda a: a.reshape(count, a.shape[0] // count, *a.shape[1:]), tree)
 
 
 def divide(batch: PyTree) -> PyTree:

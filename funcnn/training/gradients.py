@@ -13,6 +13,7 @@ from funcnn.arguments import check_option
 from funcnn.arrays import Array, PyTree, wide
 from funcnn.layer import Layer
 from funcnn.losses import pair_of
+from funcnn.training.devices import joined, parts
 
 
 class Loss(Protocol):
@@ -58,8 +59,8 @@ def microbatched(
 ) -> Callable[[Layer, Loss], Gradient]:
     """The same mean gradient, summed up over parts of the batch, one after the other, in the memory of one part.
 
-    On a CPU that memory then stays in the cache. Every `count`-th example is in one part: devices over which the batch is divided
-    have their share of each. Dropout draws for each part anew.
+    On a CPU that memory then stays in the cache. Devices over which the batch is divided have their share of each part. Dropout draws
+    for each part anew.
 
     Args:
         count: the number of parts.
@@ -98,11 +99,9 @@ def _summed(compute: Gradient, count: int, split_statistics: bool) -> Gradient:
             grads, value, outputs, state = compute(params, state, x, targets, jax.random.fold_in(key, i))
             return (jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, grads), state), (value, outputs)
 
-        parts = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(size // count, count, *a.shape[1:]), 1, 0), (x, targets))
         zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, wide(p.dtype)), params)  # many small parts are not added up in bfloat16
-        (total, state), (values, outputs) = jax.lax.scan(one, (zeros, state), (jnp.arange(count), *parts))
+        (total, state), (values, outputs) = jax.lax.scan(one, (zeros, state), (jnp.arange(count), *parts((x, targets), count)))
         grads = jax.tree.map(lambda t, p: (t / count).astype(p.dtype), total, params)
-        outputs = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1).reshape(size, *a.shape[2:]), outputs)
-        return grads, values.mean(), outputs, state
+        return grads, values.mean(), joined(outputs), state
 
     return gradient

@@ -10,7 +10,7 @@ import optax
 
 from funcnn.arrays import Array, PyTree, wide
 from funcnn.losses import pair_of
-from funcnn.training.devices import divide, over_any_mesh
+from funcnn.training.devices import batches, divide, over_any_mesh
 from funcnn.training.gradients import GRADIENTS, Gradient
 from funcnn.training.monitoring import Metrics, Monitor, looked, scan_and_look
 from funcnn.training.trainer import Trainer, TrainState, checked
@@ -140,7 +140,7 @@ def make_evaluate(trainer: Trainer) -> Callable[[PyTree, PyTree, PyTree, PyTree]
 
         totals = []
         if full:
-            shaped = jax.tree.map(lambda a: _batches(a[: full * size], full), (x, targets))
+            shaped = batches(jax.tree.map(lambda a: a[: full * size], (x, targets)), full)
             totals.append(jax.tree.map(lambda m: m.sum(0) * size, jax.lax.map(means, shaped)))
         if n % size:
             rest = means(jax.tree.map(lambda a: a[full * size :], (x, targets)))
@@ -148,11 +148,6 @@ def make_evaluate(trainer: Trainer) -> Callable[[PyTree, PyTree, PyTree, PyTree]
         return jax.tree.map(lambda *sums: sum(sums) / n, *totals)
 
     return jax.jit(over_any_mesh(evaluate, new_state=False))
-
-
-def _batches(a: Array, count: int) -> Array:
-    """`count` batches (count, B, ...) of a (N, ...), every count-th example in one: devices that divide N then divide B."""
-    return jnp.moveaxis(a.reshape(a.shape[0] // count, count, *a.shape[1:]), 1, 0)
 
 
 def count_examples(x: PyTree, targets: PyTree) -> int:

@@ -64,6 +64,7 @@ class Trainer(NamedTuple):
 
     def steps_an_epoch(self, examples: int) -> int:
         """How many steps an epoch of N examples has."""
+        check_option("training", "batch_size", self.batch_size)
         steps = examples // self.batch_size if self.last_batch == "drop" else ceil(examples / self.batch_size)
         if steps == 0:
             raise ValueError(f'training: expected at least one batch of {self.batch_size}, got {examples} examples; use last_batch="wrap"')
@@ -76,11 +77,16 @@ class Trainer(NamedTuple):
     def measure(self, outputs: PyTree, targets: PyTree) -> Metrics:
         """What `metrics` says; by default the accuracy, where targets are class labels or the loss is the cross-entropy."""
         if self.metrics is not None:
-            return self.metrics(outputs, targets)
-        one = isinstance(outputs, np.ndarray | jax.Array) and isinstance(targets, np.ndarray | jax.Array) and outputs.ndim == 2
-        labels = one and targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer)
-        classifies = one and getattr(self.loss, "func", self.loss) is softmax_cross_entropy
-        return {"accuracy": accuracy(outputs, targets)} if labels or classifies else {}
+            measured = self.metrics(outputs, targets)
+            if not isinstance(measured, dict) or "loss" in measured:
+                got = list(measured) if isinstance(measured, dict) else type(measured).__name__
+                raise ValueError(f"training: expected metrics to return a dict without 'loss', which is there already, got {got}")
+            return measured
+        arrays = all(isinstance(tree, np.ndarray | jax.Array) for tree in (outputs, targets))
+        classes = arrays and outputs.ndim == 2 and outputs.shape[1] > 1
+        labels = classes and targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer)
+        crossed = classes and getattr(self.loss, "func", self.loss) is softmax_cross_entropy
+        return {"accuracy": accuracy(outputs, targets)} if labels or crossed else {}
 
 
 class TrainState(NamedTuple):
@@ -106,12 +112,18 @@ def typed(trainer: Trainer) -> Trainer:
 
 def checked(trainer: Trainer) -> Trainer:
     """The trainer, or raise where one of its options is wrong."""
-    net, optimizer, gradients = typed(trainer).net, trainer.optimizer, trainer.gradients
-    if not isinstance(net, Layer):
-        raise TypeError(f"training: expected net to be a layer, such as fn.serial(...), got {type(net).__name__}")
+    optimizer = check_options(trainer).optimizer
     if not isinstance(optimizer, Optimizer):
         got = "a function; Trainer.for_steps says of how many steps it is" if callable(optimizer) else type(optimizer).__name__
         raise TypeError(f"training: expected an optimizer of optax, such as optax.adam(1e-3), got {got}")
+    return trainer
+
+
+def check_options(trainer: Trainer) -> Trainer:
+    """The trainer, or raise where one of its options is wrong, the optimizer aside."""
+    net, gradients = typed(trainer).net, trainer.gradients
+    if not isinstance(net, Layer):
+        raise TypeError(f"training: expected net to be a layer, such as fn.serial(...), got {type(net).__name__}")
     check_option("training", "batch_size", trainer.batch_size)
     check_option("training", "evaluation_batch", trainer.evaluation_batch)
     if trainer.last_batch not in ("drop", "wrap"):
@@ -127,6 +139,11 @@ def checked(trainer: Trainer) -> Trainer:
             raise ValueError(f"training: expected {name} to be a function {form}, got {value!r}")
     if not (trainer.monitor is None or isinstance(trainer.monitor, Monitor)):
         raise ValueError(f"training: expected monitor to be a training.Monitor, such as checking.monitor(), got {trainer.monitor!r}")
+    for name, value in zip(trainer._fields, trainer, strict=True):
+        try:
+            hash(value)
+        except TypeError:
+            raise TypeError(f"training: expected {name} to be hashable, as programs are kept for it, got {type(value).__name__}") from None
     return trainer
 
 
