@@ -3,6 +3,7 @@
 import functools
 import itertools
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 
@@ -40,3 +41,8 @@ def readable(figure, most=10.5):
 
 def words(figure):
     return "\n".join(text for text, *_ in texts(figure))
+
+
+def pictures(figure):
+    """What is drawn as an image, axes by axes."""
+    return [np.asarray(picture.get_array()) for axes in figure.axes for picture in axes.get_images()]

@@ -268,6 +268,14 @@ def test_an_ensemble_trains_at_once_as_one_by_one():
         ),
         (lambda: predict(NET, (), (), (X, X[:3])), "predict: expected at least one example, as many in each array, got 3, 22"),
         (lambda: predict(NET, (), (), X, views=lambda x: x), "predict: expected views to be a list of functions of a batch, got <function"),
+        (
+            lambda: fit(Trainer(NET, optax.adam, 5), DATA, epochs=1, key=KEY),
+            "training: .* got optax.adam itself; call it",
+        ),
+        (
+            lambda: fit(Trainer(NET, 3e-3, 5), DATA, epochs=1, key=KEY),
+            "training: expected an optimizer .* got 0.003",
+        ),
         (lambda: training.make_step(NET), r"training: expected a training.Trainer\(net, optimizer, ...\), got Layer"),
         (lambda: training.make_step(Trainer(fn.dense, optax.sgd(0.1))), "training: expected net to be a layer, such as .*, got function"),
         (lambda: training.make_step(Trainer(NET, 0.1)), r"training: expected an optimizer of optax, such as optax.adam\(1e-3\), got float"),

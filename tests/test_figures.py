@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from funcnn import figures
-from tests.pictures import readable, words
+from tests.pictures import pictures, readable, words
 
 RNG = np.random.default_rng(0)
 DIGITS = "0123456789"
@@ -120,11 +120,6 @@ def test_histories_that_cannot_be_drawn(rows, message):
 
 
 # Images
-
-
-def pictures(figure):
-    """What is drawn as an image, axes by axes."""
-    return [np.asarray(picture.get_array()) for axes in figure.axes for picture in axes.get_images()]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])

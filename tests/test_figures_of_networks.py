@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 
 import funcnn as fn
 from funcnn import checking, datasets, figures
-from tests.pictures import readable, words
+from tests.pictures import pictures, readable, words
 
 RNG = np.random.default_rng(0)
 DIGITS = "0123456789"

@@ -73,7 +73,7 @@ def train_seeds(
 
             def each(row: Row, seed: int = seed) -> None:
                 run.log({"seed": seed, **({"network": label} if label else {}), **row})
-                advance(loss=row["train_loss"], accuracy=row["test_accuracy"])
+                advance(**{"train loss": row["train_loss"], "test accuracy": row["test_accuracy"]})
 
             done.append(train(trainer, data_of(seed), seed, epochs, each))
     return done

@@ -104,7 +104,8 @@ def _events(
 def _pair(name: str, data: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
     if not isinstance(data, tuple | list) or len(data) != 2:
         got = f"{type(data).__name__} of {len(data)}" if isinstance(data, tuple | list) else type(data).__name__
-        raise TypeError(f"training: expected {name} to be a pair (x, targets), got {got}")
+        hint = "; pass data.train" if hasattr(data, "train") else ""
+        raise TypeError(f"training: expected {name} to be a pair (x, targets), got {got}{hint}")
     return data[0], data[1]
 
 

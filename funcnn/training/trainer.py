@@ -72,7 +72,12 @@ class Trainer(NamedTuple):
 
     def for_steps(self, steps: int) -> "Trainer":
         """The same with the optimizer of a training of that many steps."""
-        return self if isinstance(self.optimizer, Optimizer) else self._replace(optimizer=self.optimizer(steps))
+        if isinstance(self.optimizer, Optimizer):
+            return self
+        if not callable(self.optimizer) or str(getattr(self.optimizer, "__module__", None)).startswith("optax"):
+            got = f"optax.{self.optimizer.__name__} itself; call it" if callable(self.optimizer) else repr(self.optimizer)
+            raise TypeError(f"training: expected an optimizer of optax, such as optax.adam(1e-3), or a function of the steps, got {got}")
+        return self._replace(optimizer=self.optimizer(steps))
 
     def measure(self, outputs: PyTree, targets: PyTree) -> Metrics:
         """What `metrics` says; by default the accuracy, where targets are class labels or the loss is the cross-entropy."""
