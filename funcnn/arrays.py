@@ -32,9 +32,14 @@ def wide(dtype: Any) -> str:
     return "float32" if dtype in HALVES or not jnp.issubdtype(dtype, jnp.inexact) else str(dtype)
 
 
+def is_half(a: Array) -> bool:
+    """Whether `a` is of 16-bit floating-point numbers; asked often, so by the size first, which takes no time."""
+    return a.dtype.itemsize == 2 and a.dtype in HALVES
+
+
 def widened(a: Array) -> Array:
     """`a`, where it is a half as float32, in which what is computed of halves keeps its sums, squares and steps in between."""
-    return a.astype("float32") if a.dtype in HALVES else a
+    return a.astype("float32") if is_half(a) else a
 
 
 def rounded(a: Array, *like: Array) -> Array:
@@ -49,7 +54,7 @@ def in_float32(run: Callable[..., Array]) -> Callable[..., Array]:
     @wraps(run)
     def computed(*args: Any, **options: Any) -> Array:
         is_array = [isinstance(a, np.ndarray | jax.Array) for a in args]
-        halves = [a for a, array in zip(args, is_array, strict=True) if array and a.dtype in HALVES]
+        halves = [a for a, array in zip(args, is_array, strict=True) if array and is_half(a)]
         if not halves:
             return run(*args, **options)
         y = run(*(widened(a) if array else a for a, array in zip(args, is_array, strict=True)), **options)
@@ -70,10 +75,12 @@ def matmul(a: Array, b: Array, *, wide: bool = False) -> Array:
     JAX sums products of halves in float32 by itself, on the units made for them. NumPy is many times faster in float32, of which
     it has a BLAS, and makes bfloat16 float32 anyway.
     """
+    if not (is_half(a) or is_half(b)):
+        return a @ b
     if namespace(a, b) is np:
         y = widened(a) @ widened(b)
         return y if wide else rounded(y, a, b)
-    return jnp.matmul(a, b, preferred_element_type="float32") if wide and a.dtype in HALVES and b.dtype in HALVES else a @ b
+    return jnp.matmul(a, b, preferred_element_type="float32") if wide and is_half(a) and is_half(b) else a @ b
 
 
 def einsum(subscripts: str, a: Array, b: Array) -> Array:

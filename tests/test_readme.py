@@ -132,3 +132,10 @@ def test_every_algorithm_is_in_its_table_with_its_error():
     page = PAGES["funcnn/convolution/README.md"]
     algorithms = {a.name for a in vars(fn.convolution).values() if isinstance(a, fn.convolution.ConvAlgorithm)}
     assert set(re.findall(r"^\| `(\w+)` \|", page, flags=re.M)) == algorithms
+
+
+@each_page
+def test_nothing_is_left_to_fill_in(page):
+    """A figure that waits to be measured stands as a word in capitals."""
+    prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", PAGES[page], flags=re.S)
+    assert set(re.findall(r"\b[A-Z]{5,}\b", prose)) <= {"MNIST", "WRONG"}
