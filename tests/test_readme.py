@@ -138,4 +138,4 @@ def test_every_algorithm_is_in_its_table_with_its_error():
 def test_nothing_is_left_to_fill_in(page):
     """A figure that waits to be measured stands as a word in capitals."""
     prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", PAGES[page], flags=re.S)
-    assert set(re.findall(r"\b[A-Z]{5,}\b", prose)) <= {"MNIST", "WRONG"}
+    assert set(re.findall(r"\b[A-Z]{5,}\b", prose)) <= {"GFLOP", "MNIST", "README"}
