@@ -38,11 +38,16 @@ def constructor(make: Callable[P, L]) -> Callable[P, L]:
         layer: Any = make(*args, **options)
         return layer._replace(call=Call(make, signature.bind(*args, **options).arguments))
 
-    readable = [
-        p.replace(default=Shown(p.default) if isinstance(p.default, FunctionType) else p.default) for p in signature.parameters.values()
-    ]
-    vars(made)["__signature__"] = signature.replace(parameters=readable)
+    vars(made)["__signature__"] = readable(signature)
     return made
+
+
+def readable(signature: inspect.Signature) -> inspect.Signature:
+    """The signature with functions that are defaults shown by their names."""
+    parameters = signature.parameters.values()
+    return signature.replace(
+        parameters=[p.replace(default=Shown(p.default)) if isinstance(p.default, FunctionType) else p for p in parameters]
+    )
 
 
 class Doc:

@@ -151,7 +151,7 @@ def test_inputs_and_targets_may_be_trees():
     x = {"a": rng.standard_normal((12, 4), "float32"), "b": rng.standard_normal((12, 2), "float32")}
     targets = (np.arange(12) % 3, rng.standard_normal((12, 1), "float32"))
     ends = []
-    for gradients in ("manual", "auto", training.microbatched(2)):
+    for gradients in ("manual", "auto", training.microbatched(2), training.microbatched(2, "auto")):
         trainer = Trainer(net, optax.sgd(0.1), batch_size=4, loss=loss, gradients=gradients, evaluation_batch=5)
         *_, trained, evaluated = fit(trainer, (x, targets), epochs=3, key=KEY, validation=(x, targets))
         params = trained.train_state.params
@@ -276,6 +276,7 @@ def test_an_ensemble_trains_at_once_as_one_by_one():
             lambda: fit(Trainer(NET, 3e-3, 5), DATA, epochs=1, key=KEY),
             "training: expected an optimizer .* got 0.003",
         ),
+        (lambda: training.microbatched(2, "numeric"), 'microbatched: expected gradients "manual", "auto" or .*, got \'numeric\''),
         (lambda: training.make_step(NET), r"training: expected a training.Trainer\(net, optimizer, ...\), got Layer"),
         (lambda: training.make_step(Trainer(fn.dense, optax.sgd(0.1))), "training: expected net to be a layer, such as .*, got function"),
         (lambda: training.make_step(Trainer(NET, 0.1)), r"training: expected an optimizer of optax, such as optax.adam\(1e-3\), got float"),

@@ -1,5 +1,6 @@
 """What a user sees: a layer is printed as the call that made it, and `help` says what there is and what it does."""
 
+import contextlib
 import inspect
 import pydoc
 import types
@@ -10,6 +11,7 @@ import pytest
 from jax.nn import initializers
 
 import funcnn as fn
+from funcnn import augmentation, checking, datasets, figures, training
 from funcnn.layer import constructor
 
 NAMES = {**vars(initializers), **vars(fn.convolution), **vars(fn)}
@@ -148,3 +150,11 @@ def test_help_of_the_library_lists_what_there_is():
             first = pydoc.getdoc(value).splitlines()[0]
             assert first
             assert f"\n    {name:<22}{first}\n" in page
+
+
+@pytest.mark.parametrize("module", [fn, augmentation, checking, datasets, figures, training], ids=lambda m: m.__name__)
+def test_no_signature_shows_an_address(module):
+    for name, value in vars(module).items():
+        if callable(value) and not name.startswith("_") and not isinstance(value, fn.Layer):
+            with contextlib.suppress(ValueError):  # of what has none
+                assert " at 0x" not in str(inspect.signature(value)), name

@@ -4,7 +4,7 @@ A way to make one is a function `(net, loss) -> gradient`; `Trainer(gradients=..
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ GRADIENTS = {"manual": manual, "auto": automatic}
 
 
 def microbatched(
-    count: int, gradients: Callable[[Layer, Loss], Gradient] = manual, *, split_statistics: bool = False
+    count: int, gradients: Literal["manual", "auto"] | Callable[[Layer, Loss], Gradient] = "manual", *, split_statistics: bool = False
 ) -> Callable[[Layer, Loss], Gradient]:
     """The same mean gradient, summed up over parts of the batch, one after the other, in the memory of one part.
 
@@ -64,7 +64,7 @@ def microbatched(
 
     Args:
         count: the number of parts.
-        gradients: how each part becomes a gradient.
+        gradients: how each part becomes a gradient, as in `Trainer`.
         split_statistics: allow networks with a state, such as batch norm: each part is then normalised by itself.
 
     Returns:
@@ -74,9 +74,11 @@ def microbatched(
         ValueError: a count below 1; where it is used, a network with a state, unless allowed, or a batch that does not divide.
     """
     check_option("microbatched", "count", count)
+    if gradients not in GRADIENTS and not callable(gradients):
+        raise ValueError(f'microbatched: expected gradients "manual", "auto" or (net, loss) -> gradient, got {gradients!r}')
 
     def make(net: Layer, loss: Loss) -> Gradient:
-        compute = gradients(net, loss)
+        compute = (gradients if callable(gradients) else GRADIENTS[gradients])(net, loss)
         return compute if count == 1 else _summed(compute, count, split_statistics)
 
     return make

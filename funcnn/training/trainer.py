@@ -1,5 +1,6 @@
 """The value that a training is, and what it changes. B examples a batch, N in all."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from math import ceil
@@ -14,6 +15,7 @@ from funcnn.arguments import check_key, check_option
 from funcnn.arrays import Array, PyTree
 from funcnn.layer import Layer
 from funcnn.losses import accuracy, softmax_cross_entropy
+from funcnn.shown import readable
 from funcnn.training.gradients import GRADIENTS, Gradient, Loss
 from funcnn.training.monitoring import Metrics, Monitor
 
@@ -92,6 +94,9 @@ class Trainer(NamedTuple):
         labels = classes and targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer)
         crossed = classes and getattr(self.loss, "func", self.loss) is softmax_cross_entropy
         return {"accuracy": accuracy(outputs, targets)} if labels or crossed else {}
+
+
+setattr(Trainer, "__signature__", readable(inspect.signature(Trainer)))  # noqa: B010  (it is no field)
 
 
 class TrainState(NamedTuple):
