@@ -96,6 +96,7 @@ def test_with_the_cpu_tuning_on_it_would_move_activations():
     """)
 
 
+@pytest.mark.slow
 def test_an_epoch_an_evaluation_and_microbatches_divide_the_work():
     on_eight_devices("""
         trainer = Trainer(WITH_STATISTICS, optax.sgd(0.1), batch_size=32, evaluation_batch=32)
