@@ -89,6 +89,8 @@ def test_what_is_no_mean_of_numbers_stays_out_of_the_metrics():
     assert set(epoch.metrics) == set(evaluation.metrics) == {"loss", "least"}
     assert epoch.steps["each class"].shape == (4, 3)
     np.testing.assert_array_equal(np.isfinite(epoch.steps["norm"]), [True, False, False, True])
+    (single,) = fit(trainer._replace(batch_size=22), DATA, epochs=1, key=KEY)
+    assert set(single.metrics) == {"loss", "least", "norm"}, "of one step, which the monitor has seen"
 
 
 def test_a_schedule_is_told_the_steps_of_the_whole_training():

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from math import ceil
 from typing import Literal, NamedTuple
 
 import jax
@@ -110,10 +111,14 @@ def _pair(name: str, data: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
 
 
 def _means(steps: dict[str, np.ndarray], every: int) -> dict[str, float]:
-    """The means of what has one number a step, but for what a monitor has looked at between steps of none."""
+    """The means of what has one number a step; not of what a monitor measures at every `every`-th alone, which is NaN at the others."""
     numbers = {name: values for name, values in steps.items() if values.ndim == 1}
-    between = [name for name, values in numbers.items() if every > 1 and np.isnan(values).sum() >= len(values) - -(-len(values) // every)]
-    return {name: float(jnp.mean(values)) for name, values in numbers.items() if name == "loss" or name not in between}
+
+    def watched(values: np.ndarray) -> bool:
+        missing = np.isnan(values).sum()
+        return every > 1 and missing > 0 and missing >= len(values) - ceil(len(values) / every)
+
+    return {name: float(jnp.mean(values)) for name, values in numbers.items() if name == "loss" or not watched(values)}
 
 
 @lru_cache(maxsize=16)

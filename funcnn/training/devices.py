@@ -1,6 +1,7 @@
 """A batch that is divided over devices stays so, by what JAX knows of its arrays while it traces."""
 
 from collections.abc import Callable
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -37,18 +38,11 @@ def divide(batch: PyTree) -> PyTree:
     def one(a: jax.Array) -> jax.Array:
         mesh = jax.typeof(a).sharding.mesh
         axes = tuple(name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Auto)
-        while axes and a.shape[0] % _size(mesh, axes):
+        while axes and a.shape[0] % prod(mesh.shape[name] for name in axes):
             axes = axes[:-1]
         return jax.lax.with_sharding_constraint(a, NamedSharding(mesh, P(axes))) if axes and mesh.size > 1 else a
 
     return jax.tree.map(one, batch)
-
-
-def _size(mesh: jax.sharding.AbstractMesh, axes: tuple[str, ...]) -> int:
-    size = 1
-    for name in axes:
-        size *= mesh.shape[name]
-    return size
 
 
 def over_any_mesh(program: Callable, *, new_state: bool = True) -> Callable:
