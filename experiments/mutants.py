@@ -21,8 +21,7 @@ from experiments.common.processes import pool
 from experiments.common.run import Run
 from experiments.peers.checkers import tools
 from funcnn.checking import check_layer, check_pair
-from funcnn.checking.mutation.catalogue import CATALOGUE
-from funcnn.checking.mutation.right import RIGHT
+from funcnn.checking.mutation.catalogue import CATALOGUE, RIGHT
 from funcnn.checking.points import draw
 
 OURS = "funcnn"

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from funcnn.arguments import check_array, check_in_shape, check_key, check_returned
 from funcnn.arrays import Array, PyTree, namespace, sum_of
-from funcnn.layer import Layer, constructor, out_shape, stateless
+from funcnn.layer import Layer, constructor, stateless
 
 
 def _identity_forward(params, x):
@@ -30,6 +30,12 @@ def _identity_backward(empty, dy):
 
 identity = stateless("identity", _identity_forward, _identity_backward)
 """y = x, of any shape."""
+
+
+def out_shape(layer: Layer, params: PyTree, state: PyTree, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape per example that `layer` makes of `in_shape`: traced, never computed by hand."""
+    x = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
+    return jax.eval_shape(lambda *args: layer.apply(*args)[0], params, state, x).shape[1:]
 
 
 @constructor
@@ -176,6 +182,7 @@ def calls(layer: Layer, params: PyTree, state: PyTree, x: Array, *, key: Array |
     """The calls of the layers that a combinator is made of, in their order; none for a plain layer."""
     if not layer.layers:
         return []
+    params, state = layer.divide(params), layer.divide(state)
     _check_entries(layer.name, layer.layers, params=params, state=state)
     made = []
     for inner, p, s, k in zip(layer.layers, params, state, keys_of(layer.name, key, len(layer.layers)), strict=True):

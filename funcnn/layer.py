@@ -46,6 +46,8 @@ class Layer(NamedTuple):
     backward: Backward
     layers: tuple["Layer", ...] = ()  # what a combinator is made of, for those who look inside
     in_series: bool = False  # whether each of them gets the output of the one before, or all the same input
+    divide: Callable[[PyTree], tuple[PyTree, ...]] = tuple  # params or state, as one entry for each of them
+    work: Callable[[PyTree, Any], tuple[int, str]] | None = None  # (params, x): multiply-adds of `forward`, and by which algorithm
     call: Call | None = None  # what made it, for `repr` and `help`
 
     def apply(self, params: PyTree, state: PyTree, x: Array, *, key: Array | None = None, train: bool = False) -> tuple[Array, PyTree]:
@@ -82,12 +84,6 @@ def stateless(name: str, forward: Callable[..., tuple[Array, PyTree]], backward:
 
     lifted.__doc__ = forward.__doc__
     return Layer(name, keyed_init, lifted, backward)
-
-
-def out_shape(layer: Layer, params: PyTree, state: PyTree, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape per example that `layer` makes of `in_shape`: traced, never computed by hand."""
-    x = jax.ShapeDtypeStruct((1, *in_shape), jax.numpy.result_type(float))
-    return jax.eval_shape(lambda *args: layer.apply(*args)[0], params, state, x).shape[1:]
 
 
 @constructor

@@ -13,7 +13,8 @@ import pytest
 
 import funcnn as fn
 from funcnn import cpu
-from tests.test_laws import CASES, FIRST_OF_EACH, both_passes, on_jax, problem, worst
+from tests.cases import first_ones_quickly
+from tests.test_laws import both_passes, on_jax, problem, worst
 
 
 @pytest.fixture
@@ -24,11 +25,7 @@ def at_any_size(monkeypatch):
 
 
 @pytest.mark.usefixtures("x64", "at_any_size")
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, marks=[pytest.mark.slow] * (case not in FIRST_OF_EACH.values())) for case in CASES.values()],
-    ids=CASES.keys(),
-)
+@first_ones_quickly
 def test_on_and_off_agree_to_rounding(case):
     """Compiled, forward and backward, in training; and on NumPy."""
     arrays = problem(case)

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import funcnn as fn
-from tests.test_laws import ALGORITHMS, CASES, FIRST_OF_EACH, KEY, QUICKLY, both_passes, on_jax, problem
+from tests.cases import CASES, FIRST_OF_EACH
+from tests.cases.convolution import ALGORITHMS
+from tests.test_laws import KEY, QUICKLY, both_passes, on_jax, problem
 
 HALVES = ("float16", "bfloat16")
 each_half = pytest.mark.parametrize("dtype", HALVES)

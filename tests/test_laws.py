@@ -1,6 +1,4 @@
-"""The laws that every layer, algorithm and combinator obeys. A new layer is one line in `CASES`."""
-
-from typing import NamedTuple
+"""The laws that every layer, algorithm and combinator obeys. A new layer is one line in `tests/cases`."""
 
 import jax
 import jax.numpy as jnp
@@ -8,103 +6,11 @@ import numpy as np
 import pytest
 
 import funcnn as fn
-from funcnn.convolution.geometry import window
+from tests.cases import each_case, each_layer, first_ones_quickly
 
-ALGORITHMS = [a for a in vars(fn.convolution).values() if isinstance(a, fn.convolution.ConvAlgorithm) and a.name != "auto"]
 QUICKLY = {"xla_backend_optimization_level": 0}  # compiles in half the time what need not be fast
-
-
-class Case(NamedTuple):
-    layer: fn.Layer
-    in_shape: tuple[int, ...]
-    any_rank: bool = False  # whether x may have any number of axes
-
-
-GEOMETRIES = {  # features, window, options, the shape of an example
-    "same": (4, (3, 3), {}, (5, 6, 2)),
-    "one channel": (4, (3, 3), {}, (5, 6, 1)),
-    "no bias": (3, (2, 3), {"bias": False}, (4, 5, 2)),
-    "stride 2, even kernel": (3, (2, 4), {"stride": 2, "padding": "VALID"}, (7, 8, 2)),
-    "stride, lower": (3, (3, 2), {"stride": (2, 3), "padding": "SAME_LOWER"}, (6, 7, 2)),
-    "stride over window": (3, (1, 2), {"stride": 3, "padding": 1}, (5, 7, 2)),
-    "uneven pairs": (3, (3, 3), {"padding": ((0, 3), (4, 1))}, (4, 5, 2)),
-    "dilated": (3, (3, 2), {"dilation": (2, 1), "padding": 1}, (5, 4, 2)),
-    "dilated, strided": (3, (3, 2), {"stride": (3, 4), "dilation": (2, 6), "padding": 2}, (7, 9, 2)),
-    "1x1": (3, (1, 1), {}, (3, 4, 2)),
-    "groups": (6, (2, 3), {"groups": 2, "stride": 2}, (4, 5, 4)),
-    "depthwise": (3, (3, 3), {"groups": 3}, (4, 5, 3)),
-    "depthwise, multiplied": (4, (3, 2), {"groups": 2, "stride": 2, "dilation": 2}, (5, 4, 2)),
-    "one axis": (3, (3,), {"stride": 2}, (7, 2)),
-    "three axes": (2, (2, 3, 2), {"stride": (1, 2, 1)}, (3, 4, 2, 2)),
-}
-
-
-def _conv_cases(algorithm):
-    """The algorithm in every geometry that it supports."""
-    for name, (features, size, options, in_shape) in GEOMETRIES.items():
-        rest = {option: value for option, value in options.items() if option not in ("bias", "groups")}
-        geometry = window("conv", size, **{"stride": 1, "padding": "SAME", **rest}).over(in_shape[:-1])
-        if algorithm.supports(geometry._replace(groups=options.get("groups", 1))):
-            yield f"conv {algorithm.name}: {name}", Case(fn.conv(features, size, algorithm=algorithm, **options), in_shape)
-
-
-def _pool_cases(pool, **options):
-    return {
-        "2x2": Case(pool((2, 2), **options), (4, 6, 2)),
-        "odd": Case(pool((2, 2), **options), (5, 7, 2)),
-        "overlapping": Case(pool((3, 3), stride=2, padding="SAME", **options), (6, 7, 2)),
-        "stride 1": Case(pool((2, 2), stride=1, padding=((0, 1), (1, 0)), **options), (4, 5, 2)),
-        "stride over window": Case(pool((1, 2), stride=3, **options), (5, 6, 2)),
-        "one axis": Case(pool((3,), padding=1, **options), (8, 2)),
-        "three axes": Case(pool((2, 1, 2), **options), (4, 2, 3, 2)),
-    }
-
-
-CASES = {
-    **{name: case for algorithm in ALGORITHMS for name, case in _conv_cases(algorithm)},
-    "conv winograd2: 5x5": Case(fn.conv(3, (5, 5), padding=((2, 3), (1, 0)), algorithm=fn.convolution.winograd2), (5, 6, 2)),
-    "conv auto: one channel": Case(fn.conv(4, (3, 3), stride=2), (5, 6, 1)),
-    "conv auto: several channels": Case(fn.conv(4, (3, 3)), (5, 6, 2)),
-    "conv auto: groups": Case(fn.conv(4, (3, 3), groups=2), (5, 6, 4)),
-    "conv auto: depthwise": Case(fn.conv(4, (3, 3), groups=4), (5, 6, 4)),
-    **{f"max_pool: {name}": case for name, case in _pool_cases(fn.max_pool).items()},
-    **{f"max_pool split: {name}": case for name, case in _pool_cases(fn.max_pool, ties="split").items()},
-    **{f"avg_pool: {name}": case for name, case in _pool_cases(fn.avg_pool).items()},
-    **{f"avg_pool uncounted: {name}": case for name, case in _pool_cases(fn.avg_pool, count_include_pad=False).items()},
-    "global_avg_pool": Case(fn.global_avg_pool, (4, 5, 2), any_rank=True),
-    "dense": Case(fn.dense(4), (5,)),
-    "flatten": Case(fn.flatten, (3, 4, 2), any_rank=True),
-    "relu": Case(fn.relu, (5, 6), any_rank=True),
-    "dropout": Case(fn.dropout(0.3), (5, 6), any_rank=True),
-    "batch_norm: images": Case(fn.batch_norm(), (4, 5, 3), any_rank=True),
-    "batch_norm: vectors": Case(fn.batch_norm(momentum=0.5, epsilon=0.1), (3,), any_rank=True),
-    "identity": Case(fn.identity, (3, 4), any_rank=True),
-    # no bias before batch_norm: its gradient is zero, and a relative error of rounding noise says nothing
-    "serial": Case(
-        fn.serial(fn.conv(3, (3, 3), bias=False), fn.batch_norm(), fn.relu, fn.dropout(0.5), fn.flatten, fn.dense(3)), (4, 5, 2)
-    ),
-    "serial of none": Case(fn.serial(), (4,), any_rank=True),
-    "parallel: sum": Case(fn.parallel(fn.conv(2, (3, 3)), fn.conv(2, (1, 1)), fn.identity), (4, 5, 2)),
-    "parallel: concatenate": Case(fn.parallel(fn.conv(3, (3, 3)), fn.batch_norm(), merge="concatenate"), (4, 5, 2)),
-    "residual": Case(fn.residual(fn.conv(2, (3, 3), bias=False), fn.batch_norm(), fn.relu, fn.dropout(0.2)), (4, 5, 2)),
-    "residual: shortcut": Case(fn.residual(fn.conv(4, (3, 3), stride=2), shortcut=fn.conv(4, (1, 1), stride=2)), (4, 5, 2)),
-}
 N = 4
 KEY = jax.random.key(11)
-MORE = {  # what the same geometries show for another algorithm already
-    *(f"conv direct: {n}" for n in ("one channel", "uneven pairs", "depthwise")),
-    *(f"conv shifted: {n}" for n in ("no bias", "stride, lower", "stride over window", "uneven pairs", "1x1", "one axis", "dilated")),
-    *(f"conv im2col: {n}" for n in ("no bias", "stride, lower", "1x1", "one axis")),
-    *(f"conv {n}: same" for n in ("fft", "rowwise", "winograd2", "winograd4")),
-    *(f"conv {n}: no bias" for n in ("fft", "kn2row", "rowwise")),
-    *(f"conv {n}: one channel" for n in ("fft", "kn2row", "rowwise", "winograd2", "winograd4")),
-    *(f"conv {n}: 1x1" for n in ("fft", "kn2row", "rowwise")),
-    "conv kn2row: uneven pairs",
-}  # fmt: skip
-assert set(CASES) >= MORE
-each_case = pytest.mark.parametrize("case", [pytest.param(c, id=n, marks=[pytest.mark.slow] * (n in MORE)) for n, c in CASES.items()])
-FIRST_OF_EACH = {name.split(":")[0]: case for name, case in reversed(CASES.items())}
-each_layer = pytest.mark.parametrize("case", FIRST_OF_EACH.values(), ids=FIRST_OF_EACH.keys())
 
 
 def random_like(rng, tree):
@@ -193,11 +99,7 @@ def test_backward_is_the_vjp_of_forward_and_numpy_agrees_with_jax(case):
             assert worst(eager(*arrays), expected) <= 1e-12
 
 
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, marks=[pytest.mark.slow] * (case not in FIRST_OF_EACH.values())) for case in CASES.values()],
-    ids=CASES.keys(),
-)
+@first_ones_quickly
 def test_float32_on_jax_is_close_to_float64_on_numpy(case):
     """Both passes in one program, compiled with all optimisations."""
     for train in modes(case):

@@ -12,9 +12,8 @@ from experiments import drift, mutants
 from experiments.peers import checkers
 from funcnn import training
 from funcnn.checking import check_layer, layer_names, monitor
-from funcnn.checking.mutation.catalogue import CATALOGUE
-from funcnn.checking.mutation.right import RIGHT
-from tests.test_laws import FIRST_OF_EACH
+from funcnn.checking.mutation.catalogue import CATALOGUE, RIGHT
+from tests.cases import FIRST_OF_EACH
 
 SOME = CATALOGUE[3::11]
 

@@ -13,7 +13,7 @@ from experiments.common.options import SeedsOptions
 from experiments.common.run import Run
 from experiments.common.trainings import Training, first, spread, train_seeds
 from funcnn import datasets, training
-from funcnn.layer import out_shape
+from funcnn.combinators import out_shape
 
 COUNTS = ("parameters", "multiply_adds")
 

@@ -34,7 +34,7 @@ def monitor(*, every: int = 50, examples: int = 8) -> Monitor:
         h, targets = jax.tree.map(lambda a: a[:examples], (x, targets))
         inside = []
         if net.in_series:
-            series = zip(net.layers, params, state, keys_of(net.name, key, len(net.layers)), strict=True)
+            series = zip(net.layers, net.divide(params), net.divide(state), keys_of(net.name, key, len(net.layers)), strict=True)
         else:
             series = [(net, params, state, key)]
         for layer, p, s, k in series:

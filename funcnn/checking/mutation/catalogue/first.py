@@ -1,4 +1,4 @@
-"""The catalogue of mutants: every rule applied where it belongs."""
+"""The first mutants: of convolution, pooling, dense layers, ReLU, batch norm, dropout, losses and combinators; and the tutorials' own."""
 
 from collections.abc import Iterator
 
@@ -264,7 +264,7 @@ def _swapped_params(residuals, dy):
     return (second, first), dx
 
 
-CATALOGUE: tuple[Mutant, ...] = (
+WRONG: tuple[Mutant, ...] = (
     *_factors(),
     *_places(),
     *_moved(),

@@ -1,0 +1,21 @@
+"""What stands in the table: a layer and the shape of one of its examples."""
+
+from typing import NamedTuple
+
+import funcnn as fn
+
+
+class Case(NamedTuple):
+    """A line of the table.
+
+    Attributes:
+        layer: a layer; its name in the table is its kind, and ": " and what is special where there are several of that kind.
+        in_shape: of one example.
+        any_rank: whether x may have any number of axes.
+        slow: whether it is only one more of what another case shows already; such ones run with the slow tests.
+    """
+
+    layer: fn.Layer
+    in_shape: tuple[int, ...]
+    any_rank: bool = False
+    slow: bool = False

@@ -1,0 +1,56 @@
+"""Every algorithm in every geometry that it supports."""
+
+import funcnn as fn
+from funcnn.convolution.geometry import window
+from tests.cases.case import Case
+
+ALGORITHMS = [a for a in vars(fn.convolution).values() if isinstance(a, fn.convolution.ConvAlgorithm) and a.name != "auto"]
+
+GEOMETRIES = {  # features, window, options, the shape of an example
+    "same": (4, (3, 3), {}, (5, 6, 2)),
+    "one channel": (4, (3, 3), {}, (5, 6, 1)),
+    "no bias": (3, (2, 3), {"bias": False}, (4, 5, 2)),
+    "stride 2, even kernel": (3, (2, 4), {"stride": 2, "padding": "VALID"}, (7, 8, 2)),
+    "stride, lower": (3, (3, 2), {"stride": (2, 3), "padding": "SAME_LOWER"}, (6, 7, 2)),
+    "stride over window": (3, (1, 2), {"stride": 3, "padding": 1}, (5, 7, 2)),
+    "uneven pairs": (3, (3, 3), {"padding": ((0, 3), (4, 1))}, (4, 5, 2)),
+    "dilated": (3, (3, 2), {"dilation": (2, 1), "padding": 1}, (5, 4, 2)),
+    "dilated, strided": (3, (3, 2), {"stride": (3, 4), "dilation": (2, 6), "padding": 2}, (7, 9, 2)),
+    "1x1": (3, (1, 1), {}, (3, 4, 2)),
+    "groups": (6, (2, 3), {"groups": 2, "stride": 2}, (4, 5, 4)),
+    "depthwise": (3, (3, 3), {"groups": 3}, (4, 5, 3)),
+    "depthwise, multiplied": (4, (3, 2), {"groups": 2, "stride": 2, "dilation": 2}, (5, 4, 2)),
+    "one axis": (3, (3,), {"stride": 2}, (7, 2)),
+    "three axes": (2, (2, 3, 2), {"stride": (1, 2, 1)}, (3, 4, 2, 2)),
+}
+SLOW = {  # what the same geometries show for another algorithm already
+    *(f"conv direct: {n}" for n in ("one channel", "uneven pairs", "depthwise")),
+    *(f"conv shifted: {n}" for n in ("no bias", "stride, lower", "stride over window", "uneven pairs", "1x1", "one axis", "dilated")),
+    *(f"conv im2col: {n}" for n in ("no bias", "stride, lower", "1x1", "one axis")),
+    *(f"conv {n}: same" for n in ("fft", "rowwise", "winograd2", "winograd4")),
+    *(f"conv {n}: no bias" for n in ("fft", "kn2row", "rowwise")),
+    *(f"conv {n}: one channel" for n in ("fft", "kn2row", "rowwise", "winograd2", "winograd4")),
+    *(f"conv {n}: 1x1" for n in ("fft", "kn2row", "rowwise")),
+    "conv kn2row: uneven pairs",
+}  # fmt: skip
+
+
+def _conv_cases(algorithm):
+    """The algorithm in every geometry that it supports."""
+    for geometry_name, (features, size, options, in_shape) in GEOMETRIES.items():
+        rest = {option: value for option, value in options.items() if option not in ("bias", "groups")}
+        geometry = window("conv", size, **{"stride": 1, "padding": "SAME", **rest}).over(in_shape[:-1])
+        if algorithm.supports(geometry._replace(groups=options.get("groups", 1))):
+            name = f"conv {algorithm.name}: {geometry_name}"
+            yield name, Case(fn.conv(features, size, algorithm=algorithm, **options), in_shape, slow=name in SLOW)
+
+
+CASES = {
+    **{name: case for algorithm in ALGORITHMS for name, case in _conv_cases(algorithm)},
+    "conv winograd2: 5x5": Case(fn.conv(3, (5, 5), padding=((2, 3), (1, 0)), algorithm=fn.convolution.winograd2), (5, 6, 2)),
+    "conv auto: one channel": Case(fn.conv(4, (3, 3), stride=2), (5, 6, 1)),
+    "conv auto: several channels": Case(fn.conv(4, (3, 3)), (5, 6, 2)),
+    "conv auto: groups": Case(fn.conv(4, (3, 3), groups=2), (5, 6, 4)),
+    "conv auto: depthwise": Case(fn.conv(4, (3, 3), groups=4), (5, 6, 4)),
+}
+assert set(CASES) >= SLOW
