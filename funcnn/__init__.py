@@ -11,9 +11,13 @@ from funcnn.layer import with_manual_vjp as with_manual_vjp
 
 # Combinators
 from funcnn.combinators import identity as identity
+from funcnn.combinators import named as named
 from funcnn.combinators import parallel as parallel
+from funcnn.combinators import recompute as recompute
+from funcnn.combinators import repeat as repeat
 from funcnn.combinators import residual as residual
 from funcnn.combinators import serial as serial
+from funcnn.combinators import when_training as when_training
 
 # Convolution and pooling
 from funcnn.convolution.layers import conv as conv

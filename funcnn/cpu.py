@@ -143,6 +143,17 @@ def after(first: Array, *arrays: Array) -> tuple[Array, ...]:
     return tuned(later, lambda first, *arrays: arrays, first, *arrays)
 
 
+def afresh(x: Array, dy: Array) -> Array:
+    """`x`, of which XLA does not know that it is x: what is computed of it, once `dy` is there, is computed again, not kept.
+
+    Elsewhere a barrier says so. XLA on a CPU removes barriers before it looks for what is there twice.
+    """
+    if namespace(x, dy) is np:
+        return x
+    barrier = lambda dy, x: jax.lax.optimization_barrier((x, dy))[0]
+    return tuned(lambda dy, x: after(dy, x)[0], barrier, dy, x)
+
+
 def _later(first: Array, x: Array) -> Array:
     at = x.reshape(-1)[0]
     some = first.reshape(-1)[(at != at).astype("int32")]
