@@ -32,9 +32,11 @@ from funcnn.linear import flatten as flatten
 from funcnn.normalization import batch_norm as batch_norm
 from funcnn.stochastic import dropout as dropout
 
-# Whole networks
-from funcnn.networks import count_parameters as count_parameters
-from funcnn.networks import stages as stages
+# What there is to know of a network
+from funcnn.inspection import Summary as Summary
+from funcnn.inspection import count_parameters as count_parameters
+from funcnn.inspection import stages as stages
+from funcnn.inspection import summary as summary
 
 # Losses and metrics
 from funcnn.losses import accuracy as accuracy

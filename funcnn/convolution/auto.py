@@ -23,7 +23,7 @@ from operator import attrgetter
 import numpy as np
 
 from funcnn.arrays import Array, namespace
-from funcnn.convolution.algorithm import Pass, from_passes
+from funcnn.convolution.algorithm import Pass, from_passes, input_gradient
 from funcnn.convolution.fft import fft
 from funcnn.convolution.fft import forward as fft_forward
 from funcnn.convolution.fft import weight_gradient as fft_gradient
@@ -40,7 +40,7 @@ from funcnn.convolution.shifted import weight_gradient as shifted_gradient
 from funcnn.convolution.winograd import forward as winograd
 from funcnn.convolution.winograd import weight_gradient as winograd_gradient
 from funcnn.convolution.winograd import winograd2, winograd4
-from funcnn.cpu import at_least, by_platform
+from funcnn.cpu import at_least, by_platform, for_cpu
 
 SMALL = 16
 """Taps from which a sum of slices is too much for one loop."""
@@ -137,6 +137,27 @@ def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass]) -> Pass:
         return by_platform(lambda a, b: here(a, b, geometry), lambda a, b: elsewhere(a, b, geometry), first, second)
 
     return run
+
+
+def chosen(x: Array, w: Array, geometry: Geometry) -> str:
+    """The algorithms of y, dx and dw: one name where they are the same, else "y/dx/dw"; of tracers, so that nothing is computed."""
+    cpu, inner = for_cpu(), []
+
+    def seen(dy: Array, flipped: Array, part: Geometry) -> Array:
+        inner.append(_name(_forward_pass(dy, flipped, part, cpu)))
+        return namespace(dy).zeros((dy.shape[0], *(a.out for a in part.axes), flipped.shape[-1]), dy.dtype)
+
+    dy = namespace(x, w).zeros((x.shape[0], *(a.out for a in geometry.axes), w.shape[-1]), x.dtype)
+    y, dw = _name(_forward_pass(x, w, geometry, cpu)), _name(_gradient_pass(x, dy, geometry, cpu))
+    input_gradient(seen, w, dy, geometry)
+    names = y, "+".join(dict.fromkeys(inner)), dw
+    return y if set(names) == {y} else "/".join(names)
+
+
+def _name(run: Pass) -> str:
+    """Of the algorithm that a pass is of: that of its module, and the size of its tiles."""
+    function, *tile = (run.func, *run.args) if isinstance(run, partial) else (run,)
+    return function.__module__.rpartition(".")[2] + "".join(map(str, tile))
 
 
 forward, weight_gradient = _chosen(_forward_pass), _chosen(_gradient_pass)

@@ -7,7 +7,7 @@ axis, output p sees the inputs h = p * stride + k * dilation - low, for the taps
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import product
-from math import ceil, gcd
+from math import ceil, gcd, prod
 from operator import add
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -41,6 +41,12 @@ class Axis(NamedTuple):
         """The number of outputs."""
         return (self.low + self.size + self.high - self.reach) // self.stride + 1
 
+    @property
+    def pairs(self) -> int:
+        """How many times a tap meets an input, and no padding, over all outputs."""
+        firsts = [k * self.dilation - self.low for k in range(self.window)]  # where tap k begins
+        return sum(len(range(max(ceil(-f / self.stride), 0), min(self.out, ceil((self.size - f) / self.stride)))) for f in firsts)
+
 
 class Geometry(NamedTuple):
     """What a convolution algorithm needs to know of a problem, beside the arrays.
@@ -51,6 +57,10 @@ class Geometry(NamedTuple):
 
     axes: tuple[Axis, ...]
     groups: int = 1
+
+    def products(self, x: Array, w: Array) -> int:
+        """The multiply-adds of one pass, whichever of the three: one for each tap that meets an input, by C / G and O."""
+        return x.shape[0] * prod(a.pairs for a in self.axes) * w.shape[-2] * w.shape[-1]
 
 
 class Window(NamedTuple):

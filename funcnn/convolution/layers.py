@@ -1,13 +1,14 @@
 """The layer `conv`. N H W C in, O output channels, KH KW kernel, P Q output rows and columns."""
 
 from collections.abc import Sequence
+from math import prod
 
 from jax.nn.initializers import Initializer, he_normal, zeros
 from jax.random import fold_in
 
 from funcnn.arguments import check_array, check_in_shape, check_option, check_params
 from funcnn.convolution.algorithm import ConvAlgorithm
-from funcnn.convolution.auto import auto
+from funcnn.convolution.auto import auto, chosen
 from funcnn.convolution.geometry import Padding, window
 from funcnn.cpu import sum_rows
 from funcnn.layer import Layer, constructor, stateless
@@ -84,4 +85,10 @@ def conv(
         dx, dw = algorithm.backward(residuals, dy, geometry)
         return {"w": dw} | ({"b": sum_rows(dy)} if bias else {}), dx
 
-    return stateless("conv", forward, backward, init)
+    def work(params, x):
+        geometry, w = geometry_of(x), params["w"]
+        products, sums = geometry.products(x, w), bias * x.shape[0] * prod(a.out for a in geometry.axes) * features // 2
+        name = chosen(x, w, geometry) if algorithm is auto else algorithm.name
+        return products + sums, 2 * products + sums, name  # adding b, and summing db, is half a multiply-add each
+
+    return stateless("conv", forward, backward, init)._replace(work=work)

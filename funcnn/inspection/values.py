@@ -1,4 +1,4 @@
-"""What one wants to know of a whole network: how many parameters it has, and what its layers make of an input."""
+"""Parameters and feature maps: what a network holds, and what its layers make of an input."""
 
 import jax
 
