@@ -1,6 +1,6 @@
 """What a summary is: numbers, nested as the network is, as data, as text in 80 columns, and as a table of rich."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from funcnn.extras import needs_extra
@@ -43,7 +43,7 @@ class Summary(NamedTuple):
         return self._asdict() | {"layers": [layer.as_dict() for layer in self.layers]}
 
     def rows(self) -> list[dict[str, Any]]:
-        """All of it as a flat list, the whole network first, as `pandas.DataFrame` takes it: `depth` and `path` say where a layer stands."""
+        """All of it as a flat list, the network first, as `pandas.DataFrame` takes it; `depth` and `path` say where a layer stands."""
         return list(_rows(self, 0, ""))
 
     def __str__(self) -> str:

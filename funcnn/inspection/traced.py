@@ -85,6 +85,5 @@ def _made(eqn: JaxprEqn, given: list[object]) -> list[object]:
         return [object() for _ in outputs[:carried]] + [stacked.get(a, object()) for a in outputs[carried:]]
     if fits and eqn.primitive.name != "while":
         return origins(inner, given)
-    if eqn.primitive.name in RELABELLED and eqn.invars[0].aval.size == eqn.outvars[0].aval.size:
-        return given[:1]
-    return [object() for _ in eqn.outvars]
+    before, after = ([getattr(v.aval, "size", None) for v in some] for some in (eqn.invars[:1], eqn.outvars))
+    return given[:1] if eqn.primitive.name in RELABELLED and before == after else [object() for _ in eqn.outvars]
