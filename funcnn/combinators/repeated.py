@@ -39,7 +39,8 @@ def repeat(layer: Layer, n: int) -> Layer:
         check_key("repeat", key)
         check_in_shape("repeat", in_shape, ("...",))
         inits = [check_returned(layer.name, "init", layer.init(jax.random.fold_in(key, i), in_shape)) for i in range(n)]
-        shape = out_shape(layer, *inits[0], in_shape)
+        params, state = inits[0]
+        shape = out_shape(layer, params, state, in_shape)
         if shape != tuple(in_shape):
             raise ValueError(f"repeat: expected a layer that keeps the shape {tuple(in_shape)}, got {layer.name} that makes it {shape}")
         return _stacked(inits)
@@ -68,7 +69,7 @@ def repeat(layer: Layer, n: int) -> Layer:
         keys, step = keys_of("repeat", key, n), steps[bool(train)]
         check(params=params, state=state)
         if _on_jax(params, state, x):
-            copies = params, state, None if key is None else jnp.stack(keys)
+            copies = params, state, None if key is None else jnp.stack(list(keys))  # pyrefly: ignore
             x, (state, kept) = jax.lax.scan(step, x, copies, length=n)
             return x, state, (params, kept)
         made = []
