@@ -49,7 +49,7 @@ def by_platform(cpu: Callable[..., PyTree], elsewhere: Callable[..., PyTree], *a
     """
     known = _on_cpu.value if cpu_tuning.value is None else cpu_tuning.value
     tracers = [a for a in arrays if isinstance(a, jax.core.Tracer)]
-    if known is None and any(type(a).__module__.endswith(".ad") for a in tracers):
+    if known is None and _differentiated(*tracers):
         known = jax.default_backend() == "cpu"
     if known is None and tracers:
         return jax.lax.platform_dependent(*arrays, cpu=_decided(cpu, True), default=_decided(elsewhere, False))
@@ -144,9 +144,16 @@ def mapped(run: Callable[..., Array], *arrays: Array) -> Array:
     """
 
     def loop(*arrays: Array) -> Array:
-        if _traced(*arrays):
+        if not _traced(*arrays):
+            return plain(*arrays)
+        if _differentiated(*arrays):
             return jax.lax.map(lambda each: run(*each), arrays)
-        return plain(*arrays)
+        count, like = len(arrays[0]), jax.eval_shape(run, *(a[0] for a in arrays))
+        # not zeros, which XLA makes for all loops of a program before it begins: what depends on an input waits for it
+        some = jax.numpy.broadcast_to(arrays[0].reshape(-1)[0].astype(like.dtype), (count, *like.shape))
+        return jax.lax.fori_loop(
+            0, count, lambda i, done: jax.lax.dynamic_update_index_in_dim(done, run(*(a[i] for a in arrays)), i, 0), some
+        )
 
     def plain(*arrays: Array) -> Array:
         done = [run(*(a[i] for a in arrays)) for i in range(arrays[0].shape[0])]
@@ -157,6 +164,11 @@ def mapped(run: Callable[..., Array], *arrays: Array) -> Array:
 
 def _traced(*arrays: Array) -> bool:
     return any(isinstance(a, jax.core.Tracer) for a in arrays)
+
+
+def _differentiated(*arrays: Array) -> bool:
+    """Whether JAX differentiates at this very moment."""
+    return any(type(a).__module__.endswith(".ad") for a in arrays)
 
 
 def in_turn(run: Callable[..., Array], parts: Iterable[tuple[Array, ...]]) -> list[Array]:
