@@ -26,6 +26,11 @@ from funcnn.activations import relu as relu
 from funcnn.linear import dense as dense
 from funcnn.linear import flatten as flatten
 from funcnn.normalization import batch_norm as batch_norm
+from funcnn.normalization import group_norm as group_norm
+from funcnn.normalization import instance_norm as instance_norm
+from funcnn.normalization import layer_norm as layer_norm
+from funcnn.normalization import local_response_norm as local_response_norm
+from funcnn.normalization import rms_norm as rms_norm
 from funcnn.stochastic import dropout as dropout
 
 # Whole networks
