@@ -1,107 +1,17 @@
-"""Normalisation: by the batch's statistics, by an example's own, by its neighbouring channels. C channels, G groups of them."""
+"""Normalisation of every example by its own statistics. C channels, G groups of them."""
 
 from collections.abc import Callable, Sequence
 from functools import reduce
 from math import prod
-from operator import add, sub
+from operator import sub
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from funcnn.arguments import check_array, check_in_shape, check_number, check_option, check_params
 from funcnn.arrays import Array, namespace, rounded, widened
-from funcnn.cpu import mean_rows, sum_rows
+from funcnn.cpu import sum_rows
 from funcnn.layer import Layer, constructor, stateless
-
-
-class BatchNormTrain(NamedTuple):
-    """What `backward` needs where the statistics are the batch's own; the last three (C,), the statistics of halves in float32."""
-
-    x: Array
-    mean: Array
-    inv_std: Array
-    scale: Array
-
-
-class BatchNormEval(NamedTuple):
-    """What `backward` needs where the statistics are constants; the last three (C,)."""
-
-    x: Array
-    mean: Array
-    inv_std: Array
-    scale: Array
-
-
-@constructor
-def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
-    """y = scale (x - mean) / sqrt(var + epsilon) + shift, per channel (Ioffe & Szegedy 2015, arXiv:1502.03167).
-
-    In training, mean and (biased) var are those of the batch, and the running ones move: running = momentum * running +
-    (1 - momentum) * batch, with the unbiased var, as PyTorch and ONNX do. Else they are the running ones.
-
-    Args:
-        momentum: the share of the running value that is kept, in [0, 1). PyTorch's momentum is 1 minus this.
-        epsilon: added to the variance, above 0.
-
-    Returns:
-        A layer from (..., C) to (..., C) with params {"scale", "shift"} and state {"mean", "var"}, all (C,); it keeps x,
-        the statistics and the scale. Of halves it computes in float32; y is like x, params and state may be float32, and keep
-        their dtype. A variance above 65504, the largest float16, needs a state in float32.
-
-    Raises:
-        ValueError: an option out of range; training on a single value per channel, which has no variance.
-    """
-    allowed = "in [0, 1), the share of the running value kept"
-    momentum = check_number("batch_norm", "momentum", momentum, allowed, lambda m: 0 <= m < 1)
-    epsilon = check_number("batch_norm", "epsilon", epsilon, "above 0", lambda e: e > 0)
-
-    def init(key, in_shape):
-        check_in_shape("batch_norm", in_shape, ("...", "C"))
-        c = in_shape[-1]
-        return {"scale": jnp.ones(c), "shift": jnp.zeros(c)}, {"mean": jnp.zeros(c), "var": jnp.ones(c)}
-
-    def forward(params, state, x, *, key=None, train=False):
-        check_params("batch_norm", params, {"scale": ("C",), "shift": ("C",)})
-        c = params["scale"].shape[0]
-        check_params("batch_norm", params, {"scale": (c,), "shift": (c,)})
-        check_params("batch_norm", state, {"mean": (c,), "var": (c,)}, "state")
-        check_array("batch_norm", "x", x, ("N", "...", c))
-        wide, mean, var, m = widened(x), widened(state["mean"]), widened(state["var"]), x.size // c
-        if train:
-            if isinstance(m, int) and m < 2:  # a symbolic size (`jax.export`) is known in the run alone
-                raise ValueError(f"batch_norm: expected more than one value per channel in training, got x of shape {x.shape}")
-            mean = mean_rows(wide)  # (C,)
-            var = mean_rows(_square(wide - per_channel(mean, x)), cheap=True)
-            batch = {"mean": mean, "var": var * (m / (m - 1))}
-            state = {name: rounded(momentum * widened(old) + (1 - momentum) * batch[name], old) for name, old in state.items()}
-        inv_std, scale, shift = 1 / namespace(var).sqrt(var + epsilon), widened(params["scale"]), widened(params["shift"])
-        y = (wide - per_channel(mean, x)) * per_channel(inv_std * scale, x) + per_channel(shift, x)
-        return rounded(y, x), state, (BatchNormTrain if train else BatchNormEval)(x, mean, inv_std, params["scale"])
-
-    def backward(residuals, dy):
-        """dshift = sum dy,  dscale = sum dy x^,  where x^ = (x - mean) / std and the sums go over the M values of a channel;
-        in training  dx = scale / std (dy - dshift / M - x^ dscale / M),  else  dx = scale / std dy.
-        """
-        x, mean, inv_std, scale = residuals
-        check_array("batch_norm", "dy", dy, x.shape)
-        x_hat, given = (widened(x) - per_channel(mean, x)) * per_channel(inv_std, x), widened(dy)
-        dshift, dscale = sum_rows(given), sum_rows(given * x_hat, cheap=True)  # (C,)
-        if isinstance(residuals, BatchNormTrain):
-            m = x.size // x.shape[-1]
-            given = given - per_channel(dshift / m, x) - x_hat * per_channel(dscale / m, x)
-        dx = given * per_channel(inv_std * widened(scale), x)
-        return {"scale": rounded(dscale, scale), "shift": rounded(dshift, scale)}, rounded(dx, x)
-
-    return Layer("batch_norm", init, forward, backward)
-
-
-def per_channel(v: Array, x: Array) -> Array:
-    """v (C,) with as many axes as x: (1, ..., C)."""
-    return v.reshape((1,) * (x.ndim - 1) + (-1,))
-
-
-def _square(x: Array) -> Array:
-    return x * x
 
 
 @constructor
@@ -226,7 +136,7 @@ def _norm(
         for _ in range(2 * centred):
             means = (*means, average(above))
             above = above - means[-1]  # like x
-        inv_std = 1 / namespace(x).sqrt(average(_square(above)) + epsilon)
+        inv_std = 1 / namespace(x).sqrt(average(above * above) + epsilon)
         y = above * inv_std * _like(params["scale"], x) if scale else above * inv_std
         y = y + _like(params["shift"], x) if shift else y
         return rounded(y, x), Normalized(x, means, inv_std, {e: params[e] if e == "scale" else params[e][:0] for e in values})
@@ -275,45 +185,3 @@ def _sum_to(a: Array, axes: int) -> Array:
     """The sum over all axes but the last `axes`."""
     shape = a.shape[a.ndim - axes :]
     return sum_rows(a.reshape(*a.shape[: a.ndim - axes], prod(shape)), cheap=True).reshape(shape)
-
-
-@constructor
-def local_response_norm(size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Layer:
-    """y = x / (k + alpha / size * sum of x^2 over `size` neighbouring channels)^beta (Krizhevsky et al. 2012, AlexNet), as PyTorch has it.
-
-    Args:
-        size: of the window of channels, from `size // 2` before to `(size - 1) // 2` behind; ONNX has the larger half behind, which
-            differs where size is even. Beyond the first and last channel there are zeros.
-        alpha, beta, k: as above; alpha and beta at least 0, k above 0.
-
-    Returns:
-        A layer from (N, ..., C) to (N, ..., C) without params; it keeps x.
-
-    Raises:
-        ValueError: an option out of range.
-    """
-    name = "local_response_norm"
-    size, k = check_option(name, "size", size), check_number(name, "k", k, "above 0", lambda v: v > 0)
-    alpha, beta = (check_number(name, what, v, "at least 0", lambda v: v >= 0) for what, v in (("alpha", alpha), ("beta", beta)))
-
-    def near(a: Array, before: int) -> Array:
-        """The sum over the channels from `before` before each to as many behind as the window has left: like a."""
-        padded = namespace(a).pad(a, [(0, 0)] * (a.ndim - 1) + [(before, size - 1 - before)])
-        return reduce(add, (padded[..., i : i + a.shape[-1]] for i in range(size)))
-
-    def forward(params, x):
-        check_array(name, "x", x, ("N", "...", "C"))
-        wide = widened(x)
-        return rounded(wide * (k + alpha / size * near(wide * wide, size // 2)) ** -beta, x), x  # like x
-
-    def backward(x, dy):
-        """dx = dy s^-beta - 2 alpha beta / size x sum of dy x s^(-beta - 1) over the windows that the channel is in, where
-        s = k + alpha / size * sum of x^2.
-        """
-        check_array(name, "dy", dy, x.shape)
-        wide, given = widened(x), widened(dy)
-        s = k + alpha / size * near(wide * wide, size // 2)  # like x
-        own = given * s**-beta
-        return (), rounded(own - 2 * alpha * beta / size * wide * near(own * wide / s, (size - 1) // 2), x)
-
-    return stateless(name, forward, backward)
