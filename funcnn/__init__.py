@@ -38,10 +38,16 @@ from funcnn.networks import count_parameters as count_parameters
 from funcnn.networks import stages as stages
 
 # Losses and metrics
-from funcnn.losses import accuracy as accuracy
+from funcnn.losses import binary_cross_entropy as binary_cross_entropy
+from funcnn.losses import hinge as hinge
+from funcnn.losses import huber as huber
+from funcnn.losses import mean_absolute_error as mean_absolute_error
 from funcnn.losses import mean_squared_error as mean_squared_error
+from funcnn.losses import negative_log_likelihood as negative_log_likelihood
 from funcnn.losses import softmax_cross_entropy as softmax_cross_entropy
 from funcnn.losses import with_gradient as with_gradient
+from funcnn.metrics import accuracy as accuracy
+from funcnn.metrics import top_k_accuracy as top_k_accuracy
 
 # Arrays, and how a CPU runs it
 from funcnn.arrays import to_numpy as to_numpy
