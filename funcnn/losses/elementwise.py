@@ -33,7 +33,8 @@ def mean_absolute_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     Args, Returns, Raises: as `mean_squared_error`.
     """
     error = _error("mean_absolute_error", outputs, targets)
-    return rounded(abs(error).mean(), outputs), rounded(namespace(error).sign(error) / error.size, outputs)
+    slope = namespace(error).sign(error)  # like the outputs; JAX's own gradient of abs is 1 at 0
+    return rounded((slope * error).mean(), outputs), rounded(slope / error.size, outputs)
 
 
 def huber(outputs: Array, targets: Array, *, delta: float = 1.0) -> tuple[Array, Array]:
