@@ -30,6 +30,11 @@ from funcnn.activations import relu as relu
 from funcnn.linear import dense as dense
 from funcnn.linear import flatten as flatten
 from funcnn.normalization import batch_norm as batch_norm
+from funcnn.normalization import group_norm as group_norm
+from funcnn.normalization import instance_norm as instance_norm
+from funcnn.normalization import layer_norm as layer_norm
+from funcnn.normalization import local_response_norm as local_response_norm
+from funcnn.normalization import rms_norm as rms_norm
 from funcnn.stochastic import dropout as dropout
 
 # Whole networks
@@ -37,10 +42,16 @@ from funcnn.networks import count_parameters as count_parameters
 from funcnn.networks import stages as stages
 
 # Losses and metrics
-from funcnn.losses import accuracy as accuracy
+from funcnn.losses import binary_cross_entropy as binary_cross_entropy
+from funcnn.losses import hinge as hinge
+from funcnn.losses import huber as huber
+from funcnn.losses import mean_absolute_error as mean_absolute_error
 from funcnn.losses import mean_squared_error as mean_squared_error
+from funcnn.losses import negative_log_likelihood as negative_log_likelihood
 from funcnn.losses import softmax_cross_entropy as softmax_cross_entropy
 from funcnn.losses import with_gradient as with_gradient
+from funcnn.metrics import accuracy as accuracy
+from funcnn.metrics import top_k_accuracy as top_k_accuracy
 
 # Arrays, and how a CPU runs it
 from funcnn.arrays import to_numpy as to_numpy
