@@ -19,7 +19,7 @@ CASES = {
     "prelu: vectors": Case(fn.prelu(), (3,), any_rank=True, slow=True),
     "prelu: shared": Case(fn.prelu(shared=True), (4, 5, 3), any_rank=True, any_channels=True),
     "softmax": Case(fn.softmax, (4, 5, 3), any_rank=True),
-    "softmax: vectors": Case(fn.softmax, (7,), slow=True),
+    "softmax: vectors": Case(fn.softmax, (7,), any_rank=True, slow=True),
     "log_softmax": Case(fn.log_softmax, (4, 5, 3), any_rank=True),
-    "log_softmax: vectors": Case(fn.log_softmax, (7,), slow=True),
+    "log_softmax: vectors": Case(fn.log_softmax, (7,), any_rank=True, slow=True),
 }
