@@ -224,7 +224,7 @@ mish = rectifier("mish", _mish, _mish_slope)
 
 def _gelu(xp, x):
     """y = x P(x), of any shape, with the normal distribution P(x) = erfc(-x / sqrt 2) / 2 (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
-    return x * (erfc(x * -sqrt(0.5)) / 2)
+    return x * erfc(x * -sqrt(0.5)) / 2
 
 
 def _gelu_slope(xp, x):
