@@ -3,6 +3,7 @@
 from math import prod
 from typing import Literal, TypeAlias
 
+import numpy as np
 from jax.nn.initializers import Initializer, he_normal, ones, zeros
 from jax.random import fold_in
 
@@ -177,9 +178,10 @@ def reshape(*shape: int) -> Layer:
     Raises:
         ValueError: sizes that are no whole numbers of at least 1, or more than one -1; an example that has not as many entries.
     """
-    if not shape or sum(size == -1 for size in shape if isinstance(size, int)) > 1:
+    rest = [isinstance(size, int | np.integer) and size == -1 for size in shape]
+    if not shape or sum(rest) > 1:
         raise ValueError(f"reshape: expected the sizes of one example, at most one of them -1, got {shape}")
-    sizes = tuple(-1 if isinstance(size, int) and size == -1 else check_option("reshape", "every size but one -1", size) for size in shape)
+    sizes = tuple(-1 if r else check_option("reshape", "every size but one -1", size) for r, size in zip(rest, shape, strict=True))
     known = prod(size for size in sizes if size != -1)
 
     def forward(params, x):
@@ -212,7 +214,8 @@ def transpose(*axes: int) -> Layer:
     Raises:
         ValueError: axes that are not 0, 1, ... in some order; an example with another number of them.
     """
-    if not axes or any(isinstance(a, bool) for a in axes) or set(axes) != set(range(len(axes))):
+    whole = all(isinstance(axis, int | np.integer) and not isinstance(axis, bool) for axis in axes)
+    if not axes or not whole or set(axes) != set(range(len(axes))):
         raise ValueError(f"transpose: expected the axes of one example in some order, counted from 0, got {axes}")
     order = (0, *(int(axis) + 1 for axis in axes))
     back = tuple(order.index(i) for i in range(len(order)))
