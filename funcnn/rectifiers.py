@@ -201,22 +201,16 @@ silu = rectifier("silu", _silu, _silu_slope)
 
 
 def _mish(xp, x):
-    """y = x tanh(log(1 + e^x)), of any shape (Misra 2019, arXiv:1908.08681)."""
-    n, d = _mish_parts(xp, decay(xp, x), x)
-    return x * n / d
+    """y = x tanh(log(1 + e^x)) = x n / (n + 2), of any shape, where w = e^x, n = w^2 + 2 w (Misra 2019, arXiv:1908.08681)."""
+    w = xp.exp(xp.where(x > 20, 20, x))  # from 20 on n / (n + 2) is 1
+    return x * (w * (w + 2)) / (w * (w + 2) + 2)
 
 
 def _mish_slope(xp, x):
-    """dx = dy (n / d + 4 x w (1 + w) / d^2),  where w = e^x, n = w^2 + 2 w, d = n + 2 and tanh(log(1 + w)) = n / d."""
-    e = decay(xp, x)
-    n, d = _mish_parts(xp, e, x)
-    return n / d + 4 * x * xp.where(x < 0, e, e * e) * (1 + e) / (d * d)
-
-
-def _mish_parts(xp, e, x):
-    """n and d, both divided by w^2 where x is positive, which leaves powers of e = e^-|x|."""
-    n = xp.where(x < 0, e * (e + 2), 1 + 2 * e)
-    return n, n + xp.where(x < 0, 2, 2 * e * e)
+    """dx = dy (n / (n + 2) + 4 x w (1 + w) / (n + 2)^2)."""
+    w = xp.exp(xp.where(x > 20, 20, x))
+    n = w * (w + 2)
+    return n / (n + 2) + 4 * x * w * (1 + w) / ((n + 2) * (n + 2))
 
 
 mish = rectifier("mish", _mish, _mish_slope)

@@ -171,7 +171,8 @@ PLAIN = (
     fn.silu, fn.mish, fn.gelu, fn.gelu_tanh,
 )  # fmt: skip
 
-RIGHT: dict[str, tuple[Layer, tuple[int, ...]]] = {layer.name: (layer, (5, 6)) for layer in PLAIN} | {
+RIGHT: dict[str, tuple[Layer, tuple[int, ...]]] = {
+    **{layer.name: (layer, (5, 6)) for layer in PLAIN},
     "leaky_relu": (LEAKY, (5, 6)), "elu": (ELU, (5, 6)), "celu": (CELU, (5, 6)), "softmax": (fn.softmax, (4, 5)),
     "log_softmax": (fn.log_softmax, (4, 5)), "prelu": (PRELU, (4, 5, 3)), "prelu: shared": (SHARED, (4, 5, 3)),
     "bias": (fn.bias(), (4, 5, 3)), "bias: per position": (BIAS, (4, 5, 3)), "bias: per entry": (fn.bias(per="entry"), (4, 5, 3)),
