@@ -208,8 +208,8 @@ def _mish(xp, x):
 
 def _mish_slope(xp, x):
     """dx = dy (n / (n + 2) + 4 x w (1 + w) / (n + 2)^2)."""
-    w = xp.exp(xp.where(x > 20, 20, x))
-    n = w * (w + 2)
+    x = xp.where(x > 20, 20, x)
+    n = (w := xp.exp(x)) * (w + 2)
     return n / (n + 2) + 4 * x * w * (1 + w) / ((n + 2) * (n + 2))
 
 
