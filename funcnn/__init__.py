@@ -25,17 +25,45 @@ from funcnn.pooling import avg_pool as avg_pool
 from funcnn.pooling import global_avg_pool as global_avg_pool
 from funcnn.pooling import max_pool as max_pool
 
-# Everything else that is a layer
+# Activations
+from funcnn.activations import hard_sigmoid as hard_sigmoid
+from funcnn.activations import hard_tanh as hard_tanh
+from funcnn.activations import log_sigmoid as log_sigmoid
+from funcnn.activations import log_softmax as log_softmax
 from funcnn.activations import relu as relu
+from funcnn.activations import sigmoid as sigmoid
+from funcnn.activations import softmax as softmax
+from funcnn.activations import softsign as softsign
+from funcnn.activations import tanh as tanh
+from funcnn.rectifiers import celu as celu
+from funcnn.rectifiers import elu as elu
+from funcnn.rectifiers import gelu as gelu
+from funcnn.rectifiers import gelu_tanh as gelu_tanh
+from funcnn.rectifiers import hard_swish as hard_swish
+from funcnn.rectifiers import leaky_relu as leaky_relu
+from funcnn.rectifiers import mish as mish
+from funcnn.rectifiers import prelu as prelu
+from funcnn.rectifiers import relu6 as relu6
+from funcnn.rectifiers import selu as selu
+from funcnn.rectifiers import silu as silu
+from funcnn.rectifiers import softplus as softplus
+
+# Everything else that is a layer
+from funcnn.linear import bias as bias
 from funcnn.linear import dense as dense
 from funcnn.linear import flatten as flatten
+from funcnn.linear import reshape as reshape
+from funcnn.linear import scale as scale
+from funcnn.linear import transpose as transpose
 from funcnn.normalization import batch_norm as batch_norm
 from funcnn.normalization import group_norm as group_norm
 from funcnn.normalization import instance_norm as instance_norm
 from funcnn.normalization import layer_norm as layer_norm
 from funcnn.normalization import local_response_norm as local_response_norm
 from funcnn.normalization import rms_norm as rms_norm
+from funcnn.stochastic import drop_path as drop_path
 from funcnn.stochastic import dropout as dropout
+from funcnn.stochastic import spatial_dropout as spatial_dropout
 
 # Whole networks
 from funcnn.networks import count_parameters as count_parameters
