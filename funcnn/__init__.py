@@ -17,9 +17,9 @@ from funcnn.combinators import serial as serial
 
 # Convolution and pooling
 from funcnn.convolution.layers import conv as conv
-from funcnn.pooling import avg_pool as avg_pool
-from funcnn.pooling import global_avg_pool as global_avg_pool
-from funcnn.pooling import max_pool as max_pool
+from funcnn.pooling.average import avg_pool as avg_pool
+from funcnn.pooling.maximum import max_pool as max_pool
+from funcnn.pooling.whole import global_avg_pool as global_avg_pool
 
 # Everything else that is a layer
 from funcnn.activations import relu as relu

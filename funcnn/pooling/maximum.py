@@ -1,4 +1,4 @@
-"""Pooling over windows, and over everything. N H W C in, P Q output rows and columns."""
+"""Max pooling. N H W C in, P Q output rows and columns."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 
 from funcnn.arguments import check_array
-from funcnn.arrays import Array, namespace, rounded, widened
-from funcnn.convolution.geometry import Axis, Padding, Window, offsets, overlap_add, pad, tap, window
+from funcnn.arrays import namespace, rounded, widened
+from funcnn.convolution.geometry import Padding, offsets, overlap_add, pad, tap, window
 from funcnn.cpu import masked, stored
 from funcnn.layer import Layer, constructor, stateless
+from funcnn.pooling.windows import axes_of
 
 
 @constructor
@@ -45,7 +46,7 @@ def max_pool(
 
     def forward_first(params, x):
         """y = max over taps k of x[tap k], as a fold that keeps the earlier of two equal entries."""
-        axes, xp = _axes(options, x), namespace(x)
+        axes, xp = axes_of(options, x), namespace(x)
         index = "int8" if prod(a.window for a in axes) < 128 else "int32"
 
         def fold(padded):
@@ -70,7 +71,7 @@ def max_pool(
 
     def forward_split(params, x):
         """y = max over taps k of x[tap k], as one maximum, whose gradient JAX shares evenly."""
-        axes = _axes(options, x)
+        axes = axes_of(options, x)
         padded = pad(x, axes, -inf)
         y = namespace(x).stack([tap(padded, axes, k) for k in offsets(axes)]).max(0)  # (N, P, Q, C)
         return y, (x, y)
@@ -88,81 +89,3 @@ def max_pool(
 
     pair = (forward_first, backward_first) if ties == "first" else (forward_split, backward_split)
     return stateless("max_pool", *pair)
-
-
-@constructor
-def avg_pool(
-    window_size: Sequence[int],
-    *,
-    stride: int | Sequence[int] | None = None,
-    padding: Padding = "VALID",
-    count_include_pad: bool = True,
-) -> Layer:
-    """The mean of every window.
-
-    Args:
-        window_size, stride, padding: as in `max_pool`; zeros are added.
-        count_include_pad: whether the mean counts the added zeros (as PyTorch does by default) or not (as Keras does).
-
-    Returns:
-        A layer from (N, H, W, C) to (N, P, Q, C); it keeps only its input's shape.
-
-    Raises:
-        ValueError: as `max_pool`.
-    """
-    options = window("avg_pool", window_size, window_size if stride is None else stride, padding)
-
-    def share(axes: Sequence[Axis], like: Array) -> Array:
-        """1 / (the entries that each window counts): (1, P, Q, 1)."""
-        counts = reduce(lambda total, a: [t * c for t in total for c in _counts(a, count_include_pad)], axes, [1])
-        xp = namespace(like)
-        return xp.asarray([1 / c for c in counts], like.dtype).reshape(1, *(a.out for a in axes), 1)
-
-    def forward(params, x):
-        """y[p] = sum over taps k of x[tap k of p] / count[p]."""
-        axes = _axes(options, x)
-        padded = pad(widened(x), axes)
-        y = reduce(add, (tap(padded, axes, k) for k in offsets(axes))) * share(axes, padded)  # (N, P, Q, C)
-        return rounded(y, x), x[:0]
-
-    def backward(empty, dy):
-        """dx[h] = sum of dy[p] / count[p] over the windows p that hold h."""
-        axes = options.over(empty.shape[1:-1]).axes
-        check_array("avg_pool", "dy", dy, ("N", *(a.out for a in axes), empty.shape[-1]))
-        given = widened(dy)
-        shared = given * share(axes, given)  # (N, P, Q, C)
-        return (), rounded(overlap_add(lambda k: shared, axes), dy)
-
-    return stateless("avg_pool", forward, backward)
-
-
-def _axes(options: Window, x: Array) -> tuple[Axis, ...]:
-    """Check x, and that every window holds some of it."""
-    check_array(options.name, "x", x, ("N", *options.letters, "C"))
-    axes = options.over(x.shape[1:-1]).axes
-    if any(0 in _counts(a, include_pad=False) for a in axes):
-        raise ValueError(f"{options.name}: expected windows that hold some of x, got one of nothing but padding for {axes}; pad less")
-    return axes
-
-
-def _counts(axis: Axis, include_pad: bool) -> list[int]:
-    """How many entries each window of the axis counts."""
-    first = [p * axis.stride - axis.low for p in range(axis.out)]
-    return [sum(include_pad or 0 <= f + k < axis.size for k in range(axis.window)) for f in first]
-
-
-def _global_avg_pool_forward(params, x):
-    """y[n, c] = mean over all positions of x[n, ..., c]: (N, H, W, C) to (N, C), for any number of spatial axes."""
-    check_array("global_avg_pool", "x", x, ("N", "H", "...", "C"))
-    return rounded(widened(x).mean(tuple(range(1, x.ndim - 1))), x), x[:0]  # (N, C)
-
-
-def _global_avg_pool_backward(empty, dy):
-    """dx[n, ..., c] = dy[n, c] / (number of positions)."""
-    spatial = empty.shape[1:-1]
-    check_array("global_avg_pool", "dy", dy, ("N", empty.shape[-1]))
-    share = rounded(widened(dy) / prod(spatial), dy).reshape(dy.shape[0], *(1 for _ in spatial), empty.shape[-1])
-    return (), namespace(dy).broadcast_to(share, (dy.shape[0], *empty.shape[1:]))  # (N, H, W, C)
-
-
-global_avg_pool = stateless("global_avg_pool", _global_avg_pool_forward, _global_avg_pool_backward)
