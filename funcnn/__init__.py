@@ -17,9 +17,14 @@ from funcnn.combinators import serial as serial
 
 # Convolution and pooling
 from funcnn.convolution.layers import conv as conv
+from funcnn.pooling.adaptive import adaptive_avg_pool as adaptive_avg_pool
+from funcnn.pooling.adaptive import adaptive_max_pool as adaptive_max_pool
 from funcnn.pooling.average import avg_pool as avg_pool
+from funcnn.pooling.average import lp_pool as lp_pool
 from funcnn.pooling.maximum import max_pool as max_pool
 from funcnn.pooling.whole import global_avg_pool as global_avg_pool
+from funcnn.pooling.whole import global_lp_pool as global_lp_pool
+from funcnn.pooling.whole import global_max_pool as global_max_pool
 
 # Everything else that is a layer
 from funcnn.activations import relu as relu

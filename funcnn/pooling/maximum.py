@@ -1,4 +1,4 @@
-"""Max pooling. N H W C in, P Q output rows and columns."""
+"""Max pooling, and the largest along an axis. N H W C in, P Q output rows and columns."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 
 from funcnn.arguments import check_array
-from funcnn.arrays import namespace, rounded, widened
+from funcnn.arrays import Array, namespace, rounded, widened
 from funcnn.convolution.geometry import Padding, offsets, overlap_add, pad, tap, window
 from funcnn.cpu import masked, stored
 from funcnn.layer import Layer, constructor, stateless
-from funcnn.pooling.windows import axes_of
+from funcnn.pooling.windows import axes_of, check_ties
 
 
 @constructor
@@ -22,6 +22,8 @@ def max_pool(
     *,
     stride: int | Sequence[int] | None = None,
     padding: Padding = "VALID",
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
     ties: Literal["first", "split"] = "first",
 ) -> Layer:
     """The largest entry of every window.
@@ -30,6 +32,9 @@ def max_pool(
         window_size: (KH, KW), or one number per spatial axis.
         stride: one number, or one per spatial axis; the window's size where it is None.
         padding: as in `conv`; what is added is smaller than any number.
+        dilation: the rows from one entry of a window to its next; one number, or one per spatial axis.
+        ceil_mode: whether rows that are left over at the end get a window too, which reaches beyond the padded input but must
+            start in the input or in the low padding (PyTorch's rule).
         ties: who gets the gradient where several entries are the largest: "first" in row-major order (as PyTorch and
             JAX's own pooling do), or all of them an equal share, "split". `jax.grad` follows the same policy.
 
@@ -40,14 +45,13 @@ def max_pool(
     Raises:
         ValueError: an option out of range; a window larger than the padded input, or one that holds only padding.
     """
-    if ties not in ("first", "split"):
-        raise ValueError(f'max_pool: expected ties "first" or "split", got {ties!r}')
-    options = window("max_pool", window_size, window_size if stride is None else stride, padding)
+    check_ties("max_pool", ties)
+    options = window("max_pool", window_size, window_size if stride is None else stride, padding, dilation, ceil_mode)
 
     def forward_first(params, x):
         """y = max over taps k of x[tap k], as a fold that keeps the earlier of two equal entries."""
         axes, xp = axes_of(options, x), namespace(x)
-        index = "int8" if prod(a.window for a in axes) < 128 else "int32"
+        index = index_dtype(prod(a.window for a in axes))
 
         def fold(padded):
             y, winner = tap(padded, axes, (0,) * len(axes)), None  # (N, P, Q, C)
@@ -89,3 +93,24 @@ def max_pool(
 
     pair = (forward_first, backward_first) if ties == "first" else (forward_split, backward_split)
     return stateless("max_pool", *pair)
+
+
+def index_dtype(count: int) -> str:
+    """What a number below `count` is kept as."""
+    return "int8" if count < 128 else "int32"
+
+
+def largest_along(a: Array, axis: int) -> tuple[Array, Array]:
+    """The largest entry along an axis, and which it is: (...) and (..., 1, ...); of equal ones the first, of NaNs too.
+
+    A choice by a mask, not the maximum, of which `jax.grad` would give each of equal ones a share.
+    """
+    count = a.shape[axis]
+    winner = namespace(a).expand_dims(a.argmax(axis), axis).astype(index_dtype(count))
+    return masked(won(winner, axis, count), a).sum(axis), winner
+
+
+def won(winner: Array, axis: int, count: int) -> Array:
+    """Which of the `count` entries along the axis is the winner: (..., count, ...)."""
+    entries = namespace(winner).arange(count, dtype=winner.dtype)
+    return entries.reshape(*(count if d == axis else 1 for d in range(winner.ndim))) == winner
