@@ -21,9 +21,14 @@ from funcnn.combinators import when_training as when_training
 
 # Convolution and pooling
 from funcnn.convolution.layers import conv as conv
-from funcnn.pooling import avg_pool as avg_pool
-from funcnn.pooling import global_avg_pool as global_avg_pool
-from funcnn.pooling import max_pool as max_pool
+from funcnn.pooling.adaptive import adaptive_avg_pool as adaptive_avg_pool
+from funcnn.pooling.adaptive import adaptive_max_pool as adaptive_max_pool
+from funcnn.pooling.average import avg_pool as avg_pool
+from funcnn.pooling.average import lp_pool as lp_pool
+from funcnn.pooling.maximum import max_pool as max_pool
+from funcnn.pooling.whole import global_avg_pool as global_avg_pool
+from funcnn.pooling.whole import global_lp_pool as global_lp_pool
+from funcnn.pooling.whole import global_max_pool as global_max_pool
 
 # Activations
 from funcnn.activations import hard_sigmoid as hard_sigmoid

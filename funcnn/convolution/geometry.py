@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnn.arguments import check_option
+from funcnn.arguments import check_flag, check_option
 from funcnn.arrays import Array, namespace
 from funcnn.cpu import stored
 
@@ -22,7 +22,7 @@ Padding: TypeAlias = Literal["SAME", "VALID", "SAME_LOWER"] | int | Sequence[tup
 
 
 class Axis(NamedTuple):
-    """One spatial axis; negative padding crops."""
+    """One spatial axis; negative padding crops. The last `beyond` of the `high` rows are what `ceil_mode` reaches over, no padding."""
 
     size: int
     window: int
@@ -30,6 +30,7 @@ class Axis(NamedTuple):
     dilation: int = 1
     low: int = 0
     high: int = 0
+    beyond: int = 0
 
     @property
     def reach(self) -> int:
@@ -40,6 +41,14 @@ class Axis(NamedTuple):
     def out(self) -> int:
         """The number of outputs."""
         return (self.low + self.size + self.high - self.reach) // self.stride + 1
+
+    def rounded_up(self) -> "Axis":
+        """With one window more where some rows are left over, if it starts in the input or in the low padding: PyTorch's ceil_mode."""
+        padded = self.low + self.size + self.high
+        if (padded - self.reach) % self.stride == 0 or self.out * self.stride >= self.low + self.size:
+            return self
+        beyond = self.out * self.stride + self.reach - padded
+        return self._replace(high=self.high + beyond, beyond=beyond)
 
 
 class Geometry(NamedTuple):
@@ -61,11 +70,12 @@ class Window(NamedTuple):
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
     padding: Literal["SAME", "VALID", "SAME_LOWER"] | tuple[tuple[int, int], ...]
+    ceil_mode: bool = False
 
     @property
     def letters(self) -> tuple[str, ...]:
         """What messages call the spatial axes."""
-        return tuple("HWD"[: len(self.sizes)]) if len(self.sizes) <= 3 else tuple(f"S{i}" for i in range(len(self.sizes)))
+        return spatial_letters(len(self.sizes))
 
     def over(self, in_sizes: Sequence[int]) -> Geometry:
         """The geometry over an input of spatial sizes `in_sizes`; ValueError where a window does not fit."""
@@ -75,6 +85,7 @@ class Window(NamedTuple):
             few, more = total // 2, total - total // 2
             rules = {"VALID": (0, 0), "SAME": (few, more), "SAME_LOWER": (more, few)}
             axes = (*axes, Axis(size, k, s, d, *(rules[self.padding] if isinstance(self.padding, str) else self.padding[i])))
+            axes = (*axes[:-1], axes[-1].rounded_up()) if self.ceil_mode else axes
             fits = fits and size >= 1 and axes[-1].out >= 1
         if not fits:
             raise ValueError(
@@ -85,7 +96,19 @@ class Window(NamedTuple):
         return Geometry(axes)
 
 
-def window(name: str, sizes: Sequence[int], stride: int | Sequence[int], padding: Padding, dilation: int | Sequence[int] = 1) -> Window:
+def spatial_letters(rank: int) -> tuple[str, ...]:
+    """What messages call that many spatial axes."""
+    return tuple("HWD"[:rank]) if rank <= 3 else tuple(f"S{i}" for i in range(rank))
+
+
+def window(
+    name: str,
+    sizes: Sequence[int],
+    stride: int | Sequence[int],
+    padding: Padding,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> Window:
     """Check the options of the layer `name`; a single stride or dilation is meant for every axis."""
     if not isinstance(sizes, tuple | list) or not sizes:
         raise ValueError(f"{name}: expected a window size per spatial axis, such as (3, 3), got {sizes!r}")
@@ -98,7 +121,8 @@ def window(name: str, sizes: Sequence[int], stride: int | Sequence[int], padding
         return tuple(check_option(name, f"every {what}", v) for v in values)
 
     strides, dilations = per_axis("stride", stride), per_axis("dilation", dilation)
-    return Window(name, sizes, strides, dilations, _checked_padding(name, padding, len(sizes)))
+    padding = _checked_padding(name, padding, len(sizes))
+    return Window(name, sizes, strides, dilations, padding, check_flag(name, "ceil_mode", ceil_mode))
 
 
 def _checked_padding(name: str, padding: Padding, rank: int) -> Literal["SAME", "VALID", "SAME_LOWER"] | tuple[tuple[int, int], ...]:
