@@ -21,6 +21,13 @@ from funcnn.pooling import avg_pool as avg_pool
 from funcnn.pooling import global_avg_pool as global_avg_pool
 from funcnn.pooling import max_pool as max_pool
 
+# Padding and resampling
+from funcnn.padding import crop as crop
+from funcnn.padding import pad as pad
+from funcnn.resampling import pixel_shuffle as pixel_shuffle
+from funcnn.resampling import pixel_unshuffle as pixel_unshuffle
+from funcnn.resampling import upsample as upsample
+
 # Everything else that is a layer
 from funcnn.activations import relu as relu
 from funcnn.linear import dense as dense

@@ -65,7 +65,7 @@ class Window(NamedTuple):
     @property
     def letters(self) -> tuple[str, ...]:
         """What messages call the spatial axes."""
-        return tuple("HWD"[: len(self.sizes)]) if len(self.sizes) <= 3 else tuple(f"S{i}" for i in range(len(self.sizes)))
+        return spatial_letters(len(self.sizes))
 
     def over(self, in_sizes: Sequence[int]) -> Geometry:
         """The geometry over an input of spatial sizes `in_sizes`; ValueError where a window does not fit."""
@@ -83,6 +83,11 @@ class Window(NamedTuple):
                 f'pad it, padding="SAME", or use a smaller window'
             )
         return Geometry(axes)
+
+
+def spatial_letters(rank: int) -> tuple[str, ...]:
+    """What messages call that many spatial axes."""
+    return tuple("HWD"[:rank]) if rank <= 3 else tuple(f"S{i}" for i in range(rank))
 
 
 def window(name: str, sizes: Sequence[int], stride: int | Sequence[int], padding: Padding, dilation: int | Sequence[int] = 1) -> Window:
@@ -109,8 +114,10 @@ def _checked_padding(name: str, padding: Padding, rank: int) -> Literal["SAME", 
     if isinstance(padding, tuple | list) and len(padding) == rank and all(isinstance(p, tuple | list) and len(p) == 2 for p in padding):
         low_high = ((check_option(name, "padding", low, 0), check_option(name, "padding", high, 0)) for low, high in padding)
         return tuple(low_high)
+    fix = '; conv alone takes "REFLECT", "EDGE", "CIRCULAR" and "CAUSAL" too, before others stands fn.pad' if isinstance(padding, str) else ""
     raise ValueError(
-        f'{name}: expected padding "SAME", "VALID", "SAME_LOWER", a whole number of at least 0 or {rank} pairs (low, high), got {padding!r}'
+        f'{name}: expected padding "SAME", "VALID", "SAME_LOWER", a whole number of at least 0 or {rank} pairs (low, high), '
+        f"got {padding!r}{fix}"
     )
 
 
