@@ -53,6 +53,13 @@ from funcnn.rectifiers import selu as selu
 from funcnn.rectifiers import silu as silu
 from funcnn.rectifiers import softplus as softplus
 
+# Padding and resampling
+from funcnn.padding import crop as crop
+from funcnn.padding import pad as pad
+from funcnn.resampling import pixel_shuffle as pixel_shuffle
+from funcnn.resampling import pixel_unshuffle as pixel_unshuffle
+from funcnn.resampling import upsample as upsample
+
 # Everything else that is a layer
 from funcnn.linear import bias as bias
 from funcnn.linear import dense as dense

@@ -54,3 +54,15 @@ CASES = {
     "conv auto: depthwise": Case(fn.conv(4, (3, 3), groups=4), (5, 6, 4)),
 }
 assert set(CASES) >= SLOW
+
+CASES |= {  # padding by rows of x itself
+    "conv REFLECT": Case(fn.conv(3, (3, 4), padding="REFLECT"), (4, 5, 2)),
+    "conv REFLECT: strided": Case(fn.conv(3, (4, 3), padding="REFLECT", stride=(2, 3)), (4, 6, 2), slow=True),
+    "conv REFLECT: groups, no bias": Case(fn.conv(4, (3, 3), padding="REFLECT", groups=2, bias=False), (2, 5, 4), slow=True),
+    "conv EDGE": Case(fn.conv(3, (2, 5), padding="EDGE", algorithm=fn.convolution.direct), (3, 2, 2), slow=True),
+    "conv EDGE: three axes": Case(fn.conv(2, (3, 1, 2), padding="EDGE", stride=2), (2, 3, 2, 2), slow=True),
+    "conv CIRCULAR": Case(fn.conv(3, (5, 5), padding="CIRCULAR", algorithm=fn.convolution.winograd2), (4, 3, 2), slow=True),
+    "conv CIRCULAR: dilated": Case(fn.conv(3, (3, 2), padding="CIRCULAR", dilation=2, stride=2), (4, 5, 2), slow=True),
+    "conv CAUSAL": Case(fn.conv(3, (3,), padding="CAUSAL"), (6, 2), slow=True),
+    "conv CAUSAL: strided, dilated": Case(fn.conv(3, (3,), padding="CAUSAL", stride=2, dilation=3), (7, 2), slow=True),
+}
