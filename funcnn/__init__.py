@@ -17,6 +17,7 @@ from funcnn.combinators import serial as serial
 
 # Convolution and pooling
 from funcnn.convolution.layers import conv as conv
+from funcnn.convolution.transposed import conv_transpose as conv_transpose
 from funcnn.pooling import avg_pool as avg_pool
 from funcnn.pooling import global_avg_pool as global_avg_pool
 from funcnn.pooling import max_pool as max_pool

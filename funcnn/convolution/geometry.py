@@ -41,6 +41,12 @@ class Axis(NamedTuple):
         """The number of outputs."""
         return (self.low + self.size + self.high - self.reach) // self.stride + 1
 
+    @property
+    def hits(self) -> int:
+        """The pairs of an output and a tap that see an input, not padding."""
+        firsts = (k * self.dilation - self.low for k in range(self.window))  # what tap k sees at output 0
+        return sum(max(min((self.size - 1 - f) // self.stride, self.out - 1) - max(-(f // self.stride), 0) + 1, 0) for f in firsts)
+
 
 class Geometry(NamedTuple):
     """What a convolution algorithm needs to know of a problem, beside the arrays.
@@ -81,6 +87,25 @@ class Window(NamedTuple):
                 f"{self.name}: expected an input at least as large as the window, got windows that reach over "
                 f"{tuple(a.reach for a in axes)} on a padded input of {tuple(a.low + a.size + a.high for a in axes)}; "
                 f'pad it, padding="SAME", or use a smaller window'
+            )
+        return Geometry(axes)
+
+    def transposed(self, out_sizes: Sequence[int], more: Sequence[int]) -> Geometry:
+        """The geometry whose OUTPUT has the spatial sizes `out_sizes`, with `more` inputs at the end that no window needs to see.
+
+        It has (out - 1) stride - low - high + reach + more inputs, where a rule pads out * stride. ValueError where none is left.
+        """
+        if self.padding in ("SAME", "SAME_LOWER"):
+            return self.over([out * s for out, s in zip(out_sizes, self.strides, strict=True)])
+        pairs = ((0, 0),) * len(self.sizes) if isinstance(self.padding, str) else self.padding
+        axes = ()
+        for out, k, s, d, (low, high), extra in zip(out_sizes, self.sizes, self.strides, self.dilations, pairs, more, strict=True):
+            axis = Axis((out - 1) * s + (k - 1) * d + 1 - low - high + extra, k, s, d, low, high - extra)
+            axes = (*axes, axis)
+        if any(a.size < 1 for a in axes) or any(out < 1 for out in out_sizes):
+            raise ValueError(
+                f"{self.name}: expected an output of at least one row along every axis, got {tuple(a.size for a in axes)} "
+                f"of an input of {tuple(out_sizes)}; pad less, as padding takes rows away here"
             )
         return Geometry(axes)
 
