@@ -21,6 +21,7 @@ from funcnn.combinators import when_training as when_training
 
 # Convolution and pooling
 from funcnn.convolution.layers import conv as conv
+from funcnn.convolution.transposed import conv_transpose as conv_transpose
 from funcnn.pooling.adaptive import adaptive_avg_pool as adaptive_avg_pool
 from funcnn.pooling.adaptive import adaptive_max_pool as adaptive_max_pool
 from funcnn.pooling.average import avg_pool as avg_pool

@@ -115,10 +115,7 @@ def _taps(size: int, out: int, by: float | None, method: str, align_corners: boo
         exact = by is None or by.is_integer() or out == 2 * size
         row = p * size // out if exact else np.floor((p * step).astype("float32")).astype("int64")
         return Taps(np.minimum(row, size - 1)[:, None], np.ones((out, 1)))
-    if align_corners:
-        place = p * ((size - 1) / (out - 1) if out > 1 else 0.0)
-    else:
-        place = np.maximum((p + 0.5) * step - 0.5, 0)
+    place = p * ((size - 1) / (out - 1) if out > 1 else 0.0) if align_corners else np.maximum((p + 0.5) * step - 0.5, 0)
     row = np.minimum(place.astype("int64"), size - 1)
     share = np.clip(place - row, 0, 1)  # of the next row
     return Taps(np.stack([row, np.minimum(row + 1, size - 1)], 1), np.stack([1 - share, share], 1))

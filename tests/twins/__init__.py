@@ -1,9 +1,8 @@
 """Every layer beside PyTorch's, by families: a line here compares y and all gradients, in float64 and in both halves."""
 
-from tests.twins import activations, linear, normalization, stochastic
+from tests.twins import activations, linear, normalization, stochastic, convolution
 from tests.twins.twin import Twin as Twin
-
-FAMILIES = (
+FAMILIES = (convolution, linear,)
     linear,
     normalization,
     activations,
