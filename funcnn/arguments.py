@@ -128,3 +128,10 @@ def check_option(name: str, what: str, value: Any, low: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
         raise ValueError(f"{name}: expected {what} to be a whole number of at least {low}, got {value!r}")
     return int(value)
+
+
+def check_flag(name: str, what: str, value: Any) -> bool:
+    """`value` as a Python bool, or raise."""
+    if not isinstance(value, bool | np.bool):
+        raise ValueError(f"{name}: expected {what} True or False, got {value!r}")
+    return bool(value)

@@ -1,6 +1,8 @@
 """Many copies of one layer, which compile as one."""
 
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,13 +39,14 @@ def repeat(layer: Layer, n: int) -> Layer:
         check_key("repeat", key)
         check_in_shape("repeat", in_shape, ("...",))
         inits = [check_returned(layer.name, "init", layer.init(jax.random.fold_in(key, i), in_shape)) for i in range(n)]
-        shape = out_shape(layer, *inits[0], in_shape)
+        params, state = inits[0]
+        shape = out_shape(layer, params, state, in_shape)
         if shape != tuple(in_shape):
             raise ValueError(f"repeat: expected a layer that keeps the shape {tuple(in_shape)}, got {layer.name} that makes it {shape}")
         return _stacked(inits)
 
     def one(train, x, copy):
-        """A step of the scan: a copy's params, state and key, to its new state and residuals."""
+        """A step of the scan: a copy's params, state and key, to its new state and what it keeps."""
         p, s, k = copy
         try:
             y, s, r = check_returned(layer.name, "forward", layer.forward(p, s, x, key=k, train=train))
@@ -53,10 +56,11 @@ def repeat(layer: Layer, n: int) -> Layer:
         if y.shape != x.shape or y.dtype != x.dtype:
             got = f"{layer.name} that makes {x.dtype} {x.shape} {y.dtype} {y.shape}"
             raise ValueError(f"repeat: expected a layer that keeps shape and dtype, got {got}")
-        return y, (s, r)
+        return y, (s, _kept(r, p))
 
-    def one_back(dy, r):
-        dp, dx = check_returned(layer.name, "backward", layer.backward(r, dy))
+    def one_back(dy, copy):
+        p, kept = copy
+        dp, dx = check_returned(layer.name, "backward", layer.backward(_residuals(kept, p), dy))
         return dx, dp
 
     steps = {train: partial(one, train) for train in (False, True)}  # made once, as JAX remembers what it has compiled of a function
@@ -65,14 +69,15 @@ def repeat(layer: Layer, n: int) -> Layer:
         keys, step = keys_of("repeat", key, n), steps[bool(train)]
         check(params=params, state=state)
         if _on_jax(params, state, x):
-            copies = params, state, None if key is None else jnp.stack(keys)
-            x, (state, residuals) = jax.lax.scan(step, x, copies, length=n)
-            return x, state, residuals
+            copies = params, state, None if key is None else jnp.stack(list(keys))  # pyrefly: ignore
+            x, (state, kept) = jax.lax.scan(step, x, copies, length=n)
+            return x, state, (params, kept)
         made = []
         for copy in zip(divide(params), divide(state), keys, strict=True):
             x, new = step(x, copy)
             made.append(new)
-        return x, *_stacked(made)
+        state, kept = _stacked(made)
+        return x, state, (params, kept)
 
     def backward(residuals, dy):
         """dx_i = J_i^T dx_(i+1), from the last copy to the first."""
@@ -97,6 +102,31 @@ def repeat(layer: Layer, n: int) -> Layer:
         return tuple(jax.tree.map(lambda a, i=i: a[i], tree) for i in range(n))
 
     return Layer("repeat", init, forward, backward, (layer,) * n, in_series=True, divide=divide)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Kept:
+    """The residuals of a copy, each array once, and none that are its params, which are there already."""
+
+    arrays: list[Array]
+    tree: Any = field(metadata={"static": True})
+    places: tuple[int, ...] = field(metadata={"static": True})  # of each residual in (params, arrays)
+
+
+def _kept(residuals: PyTree, params: PyTree) -> Kept:
+    leaves, tree = jax.tree.flatten(residuals)
+    known = jax.tree.leaves(params)
+    given, places = len(known), ()
+    for leaf in leaves:
+        known = known if any(leaf is a for a in known) else [*known, leaf]
+        places = (*places, next(i for i, a in enumerate(known) if a is leaf))
+    return Kept(known[given:], tree, places)
+
+
+def _residuals(kept: Kept, params: PyTree) -> PyTree:
+    known = [*jax.tree.leaves(params), *kept.arrays]
+    return jax.tree.unflatten(kept.tree, [known[i] for i in kept.places])
 
 
 def _on_jax(*trees: PyTree) -> bool:

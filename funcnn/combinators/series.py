@@ -78,12 +78,6 @@ def _series(name: str, layers: tuple[Layer, ...], divide: Callable[..., tuple] |
     """The layers in series; `divide` and `join` turn params and state into tuples and back."""
     check_layers(name, layers)
 
-    def entries(what, tree):
-        if divide:
-            return divide(tree, what)
-        check_entries(name, layers, **{what: tree})
-        return tree
-
     def init(key, in_shape):
         check_key(name, key)
         check_in_shape(name, in_shape, ("...",))
@@ -99,7 +93,10 @@ def _series(name: str, layers: tuple[Layer, ...], divide: Callable[..., tuple] |
         return join(params), join(states)
 
     def forward(params, state, x, *, key=None, train=False):
-        params, state = entries("params", params), entries("state", state)
+        if divide:
+            params, state = divide(params), divide(state, "state")
+        else:
+            check_entries(name, layers, params=params, state=state)
         states, residuals = (), ()
         for i, (layer, p, s, k) in enumerate(zip(layers, params, state, keys_of(name, key, len(layers)), strict=True)):
             try:

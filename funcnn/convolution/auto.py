@@ -16,6 +16,7 @@ The rule, measured on a CPU (`python -m experiments loops` for one layer by ever
 """
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from math import prod
 from operator import attrgetter
@@ -23,7 +24,7 @@ from operator import attrgetter
 import numpy as np
 
 from funcnn.arrays import Array, namespace
-from funcnn.convolution.algorithm import Pass, from_passes, input_gradient
+from funcnn.convolution.algorithm import Pass, from_passes
 from funcnn.convolution.fft import fft
 from funcnn.convolution.fft import forward as fft_forward
 from funcnn.convolution.fft import weight_gradient as fft_gradient
@@ -125,10 +126,26 @@ def _gradient_pass(x: Array, dy: Array, geometry: Geometry, cpu: bool) -> Pass:
     return shifted_gradient if c >= MANY and at_least(dy.size // o * taps * c, LARGE_COLUMNS) else im2col_gradient
 
 
-def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass]) -> Pass:
-    """The pass that `choose` says, for a CPU and for any other platform."""
+def _forward_shape(x: Array, w: Array, geometry: Geometry) -> tuple[int, ...]:
+    return (x.shape[0], *(a.out for a in geometry.axes), w.shape[-1])
+
+
+def _gradient_shape(x: Array, dy: Array, geometry: Geometry) -> tuple[int, ...]:
+    return (*(a.window for a in geometry.axes), x.shape[-1] // geometry.groups, dy.shape[-1])
+
+
+_asked: ContextVar[list[str] | None] = ContextVar("asked", default=None)
+"""Where passes write who they are, while they are only asked for that."""
+
+
+def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass], shape: Callable[[Array, Array, Geometry], tuple[int, ...]]) -> Pass:
+    """The pass that `choose` says, for a CPU and for any other platform; its result is of that `shape`."""
 
     def run(first: Array, second: Array, geometry: Geometry) -> Array:
+        names = _asked.get()
+        if names is not None:
+            names.append(_name(choose(first, second, geometry, for_cpu())))
+            return namespace(first).zeros(shape(first, second, geometry), first.dtype)
         if namespace(first, second) is np:
             return choose(first, second, geometry, True)(first, second, geometry)
         here, elsewhere = (choose(first, second, geometry, cpu) for cpu in (True, False))
@@ -139,26 +156,29 @@ def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass]) -> Pass:
     return run
 
 
-def chosen(x: Array, w: Array, geometry: Geometry) -> str:
-    """The algorithms of y, dx and dw: one name where they are the same, else "y/dx/dw"; of tracers, so that nothing is computed."""
-    cpu, inner = for_cpu(), []
-
-    def seen(dy: Array, flipped: Array, part: Geometry) -> Array:
-        inner.append(_name(_forward_pass(dy, flipped, part, cpu)))
-        return namespace(dy).zeros((dy.shape[0], *(a.out for a in part.axes), flipped.shape[-1]), dy.dtype)
-
-    dy = namespace(x, w).zeros((x.shape[0], *(a.out for a in geometry.axes), w.shape[-1]), x.dtype)
-    y, dw = _name(_forward_pass(x, w, geometry, cpu)), _name(_gradient_pass(x, dy, geometry, cpu))
-    input_gradient(seen, w, dy, geometry)
-    names = y, "+".join(dict.fromkeys(inner)), dw
-    return y if set(names) == {y} else "/".join(names)
-
-
 def _name(run: Pass) -> str:
     """Of the algorithm that a pass is of: that of its module, and the size of its tiles."""
     function, *tile = (run.func, *run.args) if isinstance(run, partial) else (run,)
     return function.__module__.rpartition(".")[2] + "".join(map(str, tile))
 
 
-forward, weight_gradient = _chosen(_forward_pass), _chosen(_gradient_pass)
+forward, weight_gradient = _chosen(_forward_pass, _forward_shape), _chosen(_gradient_pass, _gradient_shape)
 auto = from_passes("auto", forward, weight_gradient)
+
+
+def chosen(like: Array, w: Array, geometry: Geometry) -> tuple[str, ...]:
+    """The algorithms of y, dx and dw, of as many examples and the dtype of `like`, a tracer: the passes run, but no algorithm does."""
+    x, dy = (
+        namespace(like).zeros((like.shape[0], *sizes, c), like.dtype)
+        for sizes, c in (([a.size for a in geometry.axes], w.shape[-2] * geometry.groups), ([a.out for a in geometry.axes], w.shape[-1]))
+    )
+    found = []
+    for run, first, second in ((auto.forward, x, w), (auto.input_gradient, w, dy), (auto.weight_gradient, x, dy)):
+        names = []
+        token = _asked.set(names)
+        try:
+            run(first, second, geometry)  # pyrefly: ignore
+        finally:
+            _asked.reset(token)
+        found.append("+".join(dict.fromkeys(names)))
+    return tuple(found)

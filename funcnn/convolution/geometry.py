@@ -7,13 +7,13 @@ axis, output p sees the inputs h = p * stride + k * dilation - low, for the taps
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import product
-from math import ceil, gcd, prod
+from math import ceil, gcd
 from operator import add
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from funcnn.arguments import check_option
+from funcnn.arguments import check_flag, check_option
 from funcnn.arrays import Array, namespace
 from funcnn.cpu import stored
 
@@ -22,7 +22,7 @@ Padding: TypeAlias = Literal["SAME", "VALID", "SAME_LOWER"] | int | Sequence[tup
 
 
 class Axis(NamedTuple):
-    """One spatial axis; negative padding crops."""
+    """One spatial axis; negative padding crops. The last `beyond` of the `high` rows are what `ceil_mode` reaches over, no padding."""
 
     size: int
     window: int
@@ -30,6 +30,7 @@ class Axis(NamedTuple):
     dilation: int = 1
     low: int = 0
     high: int = 0
+    beyond: int = 0
 
     @property
     def reach(self) -> int:
@@ -41,11 +42,19 @@ class Axis(NamedTuple):
         """The number of outputs."""
         return (self.low + self.size + self.high - self.reach) // self.stride + 1
 
+    def rounded_up(self) -> "Axis":
+        """With one window more where some rows are left over, if it starts in the input or in the low padding: PyTorch's ceil_mode."""
+        padded = self.low + self.size + self.high
+        if (padded - self.reach) % self.stride == 0 or self.out * self.stride >= self.low + self.size:
+            return self
+        beyond = self.out * self.stride + self.reach - padded
+        return self._replace(high=self.high + beyond, beyond=beyond)
+
     @property
-    def pairs(self) -> int:
-        """How many times a tap meets an input, and no padding, over all outputs."""
-        firsts = [k * self.dilation - self.low for k in range(self.window)]  # where tap k begins
-        return sum(len(range(max(ceil(-f / self.stride), 0), min(self.out, ceil((self.size - f) / self.stride)))) for f in firsts)
+    def hits(self) -> int:
+        """The pairs of an output and a tap that see an input, not padding."""
+        firsts = (k * self.dilation - self.low for k in range(self.window))  # what tap k sees at output 0
+        return sum(max(min((self.size - 1 - f) // self.stride, self.out - 1) - max(-(f // self.stride), 0) + 1, 0) for f in firsts)
 
 
 class Geometry(NamedTuple):
@@ -58,10 +67,6 @@ class Geometry(NamedTuple):
     axes: tuple[Axis, ...]
     groups: int = 1
 
-    def products(self, x: Array, w: Array) -> int:
-        """The multiply-adds of one pass, whichever of the three: one for each tap that meets an input, by C / G and O."""
-        return x.shape[0] * prod(a.pairs for a in self.axes) * w.shape[-2] * w.shape[-1]
-
 
 class Window(NamedTuple):
     """The checked options of a windowed layer, before an input's size is known."""
@@ -71,11 +76,12 @@ class Window(NamedTuple):
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
     padding: Literal["SAME", "VALID", "SAME_LOWER"] | tuple[tuple[int, int], ...]
+    ceil_mode: bool = False
 
     @property
     def letters(self) -> tuple[str, ...]:
         """What messages call the spatial axes."""
-        return tuple("HWD"[: len(self.sizes)]) if len(self.sizes) <= 3 else tuple(f"S{i}" for i in range(len(self.sizes)))
+        return spatial_letters(len(self.sizes))
 
     def over(self, in_sizes: Sequence[int]) -> Geometry:
         """The geometry over an input of spatial sizes `in_sizes`; ValueError where a window does not fit."""
@@ -85,6 +91,7 @@ class Window(NamedTuple):
             few, more = total // 2, total - total // 2
             rules = {"VALID": (0, 0), "SAME": (few, more), "SAME_LOWER": (more, few)}
             axes = (*axes, Axis(size, k, s, d, *(rules[self.padding] if isinstance(self.padding, str) else self.padding[i])))
+            axes = (*axes[:-1], axes[-1].rounded_up()) if self.ceil_mode else axes
             fits = fits and size >= 1 and axes[-1].out >= 1
         if not fits:
             raise ValueError(
@@ -94,8 +101,39 @@ class Window(NamedTuple):
             )
         return Geometry(axes)
 
+    def transposed(self, out_sizes: Sequence[int], more: Sequence[int]) -> Geometry:
+        """The geometry whose OUTPUT has the spatial sizes `out_sizes`, with `more` inputs at the end that no window needs to see.
 
-def window(name: str, sizes: Sequence[int], stride: int | Sequence[int], padding: Padding, dilation: int | Sequence[int] = 1) -> Window:
+        It has (out - 1) stride - low - high + reach + more inputs, where a rule pads out * stride. ValueError where none is left.
+        """
+        if self.padding in ("SAME", "SAME_LOWER"):
+            return self.over([out * s for out, s in zip(out_sizes, self.strides, strict=True)])
+        pairs = ((0, 0),) * len(self.sizes) if isinstance(self.padding, str) else self.padding
+        axes = ()
+        for out, k, s, d, (low, high), extra in zip(out_sizes, self.sizes, self.strides, self.dilations, pairs, more, strict=True):
+            axis = Axis((out - 1) * s + (k - 1) * d + 1 - low - high + extra, k, s, d, low, high - extra)
+            axes = (*axes, axis)
+        if any(a.size < 1 for a in axes) or any(out < 1 for out in out_sizes):
+            raise ValueError(
+                f"{self.name}: expected an output of at least one row along every axis, got {tuple(a.size for a in axes)} "
+                f"of an input of {tuple(out_sizes)}; pad less, as padding takes rows away here"
+            )
+        return Geometry(axes)
+
+
+def spatial_letters(rank: int) -> tuple[str, ...]:
+    """What messages call that many spatial axes."""
+    return tuple("HWD"[:rank]) if rank <= 3 else tuple(f"S{i}" for i in range(rank))
+
+
+def window(
+    name: str,
+    sizes: Sequence[int],
+    stride: int | Sequence[int],
+    padding: Padding,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> Window:
     """Check the options of the layer `name`; a single stride or dilation is meant for every axis."""
     if not isinstance(sizes, tuple | list) or not sizes:
         raise ValueError(f"{name}: expected a window size per spatial axis, such as (3, 3), got {sizes!r}")
@@ -108,7 +146,8 @@ def window(name: str, sizes: Sequence[int], stride: int | Sequence[int], padding
         return tuple(check_option(name, f"every {what}", v) for v in values)
 
     strides, dilations = per_axis("stride", stride), per_axis("dilation", dilation)
-    return Window(name, sizes, strides, dilations, _checked_padding(name, padding, len(sizes)))
+    padding = _checked_padding(name, padding, len(sizes))
+    return Window(name, sizes, strides, dilations, padding, check_flag(name, "ceil_mode", ceil_mode))
 
 
 def _checked_padding(name: str, padding: Padding, rank: int) -> Literal["SAME", "VALID", "SAME_LOWER"] | tuple[tuple[int, int], ...]:
@@ -119,8 +158,12 @@ def _checked_padding(name: str, padding: Padding, rank: int) -> Literal["SAME", 
     if isinstance(padding, tuple | list) and len(padding) == rank and all(isinstance(p, tuple | list) and len(p) == 2 for p in padding):
         low_high = ((check_option(name, "padding", low, 0), check_option(name, "padding", high, 0)) for low, high in padding)
         return tuple(low_high)
+    fix = (
+        '; conv alone takes "REFLECT", "EDGE", "CIRCULAR" and "CAUSAL" too, before others stands fn.pad' if isinstance(padding, str) else ""
+    )
     raise ValueError(
-        f'{name}: expected padding "SAME", "VALID", "SAME_LOWER", a whole number of at least 0 or {rank} pairs (low, high), got {padding!r}'
+        f'{name}: expected padding "SAME", "VALID", "SAME_LOWER", a whole number of at least 0 or {rank} pairs (low, high), '
+        f"got {padding!r}{fix}"
     )
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from funcnn.arrays import Array, in_float32, namespace
 from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.geometry import Axis, Geometry, pad
-from funcnn.cpu import in_blocks, in_turn
+from funcnn.cpu import in_blocks, mapped
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -88,7 +88,8 @@ def forward(m: int, x: Array, w: Array, geometry: Geometry) -> Array:
             products = (_row_of_tiles(whole, bt, m, tq) @ u).reshape(len(bt), n, tp, tq, o)
             return xp.stack([_combine(row, products) for row in at], axis=3).reshape(n, tp, tq * m, o)
 
-        parts = in_turn(row_of_outputs, ((_combine(row, rows), u[i]) for i, row in enumerate(bt)))
+        wholes = xp.stack([_combine(row, rows) for row in bt])  # (t, N, TP, W, C)
+        parts = mapped(row_of_outputs, wholes, u)
         y = xp.stack([_combine(row, parts) for row in at], axis=2).reshape(n, tp * m, tq * m, o)
         return y[:, : axes[0].out, : axes[1].out]
 
@@ -107,8 +108,8 @@ def weight_gradient(m: int, x: Array, dy: Array, geometry: Geometry) -> Array:
         v, z = _row_of_tiles(seen, bt, m, tq), _row_of_tiles(given, a, m, tq)  # (t, T, C), (t, T, O)
         return v.swapaxes(1, 2) @ z  # (t, C, O)
 
-    rows = ((_combine(b, seen), _combine(c, given)) for b, c in zip(bt, a, strict=True))
-    du = xp.stack(in_turn(row_of_products, rows))  # (t, t, C, O)
+    first, second = (xp.stack([_combine(row, rows) for row in matrix]) for matrix, rows in ((bt, seen), (a, given)))
+    du = mapped(row_of_products, first, second)  # (t, t, C, O)
     return (gg.T @ du.reshape(len(gg), -1)).reshape(*(axis.window for axis in axes), *du.shape[2:])
 
 

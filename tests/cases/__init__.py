@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.cases import activations, combinators, convolution, linear, normalization, pooling, stochastic
+from tests.cases import activations, combinators, convolution, linear, networks, normalization, pooling, resampling, stochastic
 from tests.cases.case import Case as Case
 
-FAMILIES = (convolution, pooling, linear, activations, normalization, stochastic, combinators)
+FAMILIES = (convolution, pooling, resampling, linear, activations, normalization, stochastic, combinators, networks)
 CASES: dict[str, Case] = {name: case for family in FAMILIES for name, case in family.CASES.items()}
 FIRST_OF_EACH = {name.split(":")[0]: case for name, case in reversed(CASES.items())}
 

@@ -12,6 +12,7 @@ class Case(NamedTuple):
         layer: a layer; its name in the table is its kind, and ": " and what is special where there are several of that kind.
         in_shape: of one example.
         any_rank: whether x may have any number of axes.
+        any_channels: whether x may have any number of channels, whatever the params.
         slow: whether it is only one more of what another case shows already; such ones run with the slow tests.
     """
 
@@ -19,3 +20,4 @@ class Case(NamedTuple):
     in_shape: tuple[int, ...]
     any_rank: bool = False
     slow: bool = False
+    any_channels: bool = False
