@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -143,7 +143,7 @@ def _work(
     """Multiply-adds of both passes, and whose algorithm."""
     y, _, residuals = forward.out
     if inside:
-        there, back = _merging(at, layer, x, outputs, y) if len(inside) > 1 and not layer.in_series else (0, 0)
+        there, back = _merging(at, x, outputs, y, residuals) if len(inside) > 1 and not layer.in_series else (0, 0)
         return there + sum(s.multiply_adds_forward for s in inside), back + sum(s.multiply_adds_backward for s in inside), ""
     if layer.work:
         return _asked(at, layer, params, x)
@@ -162,13 +162,22 @@ IDLE = stateless("idle", lambda params, x: params, lambda dx, dy: (dy, dx), lamb
 """A branch that does nothing: its params are its output and the dx that it will return."""
 
 
-def _merging(at: _Passes, layer: Layer, x: Any, outputs: Sequence[Any], y: Any) -> tuple[int, int]:
-    """What `parallel` and `residual` do themselves: what they do around branches that do nothing."""
-    call = layer.call
-    while call and "layer" in call.arguments:  # that of a wrapper
-        call = call.arguments["layer"].call
-    if not call or layer.name not in ("parallel", "residual"):
+def _merging(at: _Passes, x: Any, outputs: Sequence[Any], y: Any, residuals: PyTree) -> tuple[int, int]:
+    """What layers side by side take beside their own work: what `parallel` does around branches that do nothing."""
+    merge = _merge(outputs, y, residuals)
+    if merge is None:
         return 0, 0
-    branches = parallel(*[IDLE] * len(outputs), merge=call.arguments.get("merge", "sum"))
+    branches = parallel(*[IDLE] * len(outputs), merge=merge)
     forward = at.trace(lambda params, x: branches.forward(params, ((),) * len(outputs), x), tuple((out, x) for out in outputs), x)
     return at.count(forward), at.count(at.trace(branches.backward, forward.out[2], y))
+
+
+def _merge(outputs: Sequence[Any], y: Any, residuals: PyTree) -> Literal["sum", "concatenate", "multiply"] | None:
+    """How the outputs of layers side by side become y, as far as their shapes and the residuals tell; None: in no known way."""
+    shapes = [out.shape for out in outputs]
+    if sum(shape[-1] for shape in shapes) == y.shape[-1] and {shape[:-1] for shape in shapes} == {y.shape[:-1]}:
+        return "concatenate"
+    if any(len(shape) != len(y.shape) or any(n not in (1, m) for n, m in zip(shape, y.shape, strict=True)) for shape in shapes):
+        return None
+    kept = [a.shape for a in jax.tree.leaves(residuals[1:])] if isinstance(residuals, tuple) else []
+    return "multiply" if kept == shapes or set(shapes) != {y.shape} else "sum"
