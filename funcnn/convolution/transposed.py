@@ -41,8 +41,8 @@ def conv_transpose(
         kernel_size: (KH, KW), or one number per spatial axis.
         stride, dilation: one number, or one per spatial axis.
         padding: "SAME" (P * stride rows; of an odd number of rows too many the last one more is cut: ONNX's SAME_UPPER, Keras,
-            `jax.lax.conv_transpose`; where there are too few, zeros stand at the end), "SAME_LOWER" (the first one more), "VALID" (all rows),
-            a number of rows to cut on all sides, or (low, high) for each spatial axis.
+            `jax.lax.conv_transpose`; where there are too few, zeros stand at the end), "SAME_LOWER" (the first one more), "VALID" (all
+            rows), a number of rows to cut on all sides, or (low, high) for each spatial axis.
         output_padding: rows more at the end, one number, or one per spatial axis; each below its stride or dilation.
             "SAME" has none, its size is P * stride.
         groups: G, into which the input and the output channels are divided, in their order; each output channel sees
