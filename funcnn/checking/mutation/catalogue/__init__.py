@@ -3,12 +3,13 @@
 Each family's module has `WRONG`, a tuple of mutants, and `RIGHT`, layers with the shape of an example, by name.
 """
 
-from funcnn.checking.mutation.catalogue import first, losses, normalization, pointwise
+from funcnn.checking.mutation.catalogue import combinators, first, losses, normalization, pointwise
 from funcnn.checking.mutation.catalogue.first_right import RIGHT as FIRST_RIGHT
 from funcnn.checking.mutation.mutants import Mutant
 from funcnn.layer import Layer
 
 FAMILIES: tuple = (
+    combinators,
     normalization,
     losses,
     pointwise,
