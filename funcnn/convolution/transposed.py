@@ -11,9 +11,9 @@ from jax.random import fold_in
 
 from funcnn.arguments import check_array, check_in_shape, check_option, check_params
 from funcnn.convolution.algorithm import ConvAlgorithm
-from funcnn.convolution.auto import auto
+from funcnn.convolution.auto import MANY, auto
 from funcnn.convolution.geometry import Padding, Window, window
-from funcnn.cpu import sum_rows
+from funcnn.cpu import after, sum_rows
 from funcnn.layer import Layer, constructor, stateless
 
 
@@ -104,8 +104,9 @@ def conv_transpose(
         x, w = residuals
         geometry = geometry_of(x.shape[1:-1])
         check_array(name, "dy", dy, (x.shape[0], *(a.size for a in geometry.axes), features))
-        dw, (dx, _) = to_weight(dy, x, geometry), algorithm.forward(dy, w, geometry)  # like w, like x
-        return {"w": dw} | ({"b": sum_rows(dy)} if bias else {}), dx
+        dx, _ = algorithm.forward(dy, w, geometry)  # (N, P, Q, C)
+        (later,) = after(dx, dy) if features >= MANY else (dy,)  # of few channels both passes read the same columns
+        return {"w": to_weight(later, x, geometry)} | ({"b": sum_rows(dy)} if bias else {}), dx
 
     def work(params, x):
         """N times the pairs of an input and a tap that reach an output, each C F / G multiply-adds."""

@@ -119,4 +119,5 @@ def _supports(windows: tuple[int, ...], geometry: Geometry) -> bool:
 
 
 winograd2 = from_passes("winograd2", partial(forward, 2), partial(weight_gradient, 2), partial(_supports, (3, 5)))
+winograd3 = from_passes("winograd3", partial(forward, 3), partial(weight_gradient, 3), partial(_supports, (2,)))
 winograd4 = from_passes("winograd4", partial(forward, 4), partial(weight_gradient, 4), partial(_supports, (3,)))
