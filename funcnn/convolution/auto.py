@@ -13,6 +13,8 @@ The rule, measured on a CPU (`python -m experiments loops` for one layer by ever
    (kn2row), by which of them moves the fewest numbers per position. The dw of many channels goes tap by tap, as its columns would
    need many times the input's memory.
 5. On NumPy the rest goes tap by tap; one channel as columns, and so does the dw of few.
+6. With strides that divide the window, or nearly, over blocks of inputs, whose phases are channels (`phases.py`): what is left has a
+   stride of 1 and is chosen as above, windows of 2x2 blocks by F(3x3, 2x2) where 2. says so.
 """
 
 from collections.abc import Callable
@@ -61,7 +63,7 @@ LARGE_COLUMNS = 2**20
 """Numbers in the columns from which that is so."""
 TOO_MANY = 1024
 """Numbers per position from which rowwise's weight gradient moves too many."""
-FEW_ZEROS = 4 / 3
+FEW_ZEROS = 5 / 4
 """Taps of whole blocks for every tap of a kernel up to which blocks are worth their zeros."""
 
 
@@ -151,21 +153,29 @@ _of_blocks, _gradient_of_blocks = _chosen(partial(_forward_pass, of_blocks=True)
 
 
 def phases_pay(geometry: Geometry) -> bool:
-    """Whether a strided problem is solved as one of stride 1."""
+    """Whether the input gradient of a strided convolution is one problem over blocks, in place of one for each remainder."""
     strided = any(a.stride > 1 for a in geometry.axes)
     return strided and phases_supports(geometry) and zeros_added(geometry) <= FEW_ZEROS
 
 
+def _columns_pay(geometry: Geometry) -> bool:
+    """Whether y and dw are made over blocks too: not where no windows overlap and few taps are joined sooner one by one."""
+    return phases_pay(geometry) and (_taps(geometry) >= SMALL or any(a.window > a.stride for a in geometry.axes))
+
+
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
-    return phases(_of_blocks, x, w, geometry) if phases_pay(geometry) else _plain(x, w, geometry)
+    """y, by whom the rule says."""
+    return phases(_of_blocks, x, w, geometry) if _columns_pay(geometry) else _plain(x, w, geometry)
 
 
 def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
-    return (phases_gradient(_gradient_of_blocks, x, dy, geometry) if phases_pay(geometry) else _plain_gradient(x, dy, geometry))
+    """dw, the same."""
+    return phases_gradient(_gradient_of_blocks, x, dy, geometry) if _columns_pay(geometry) else _plain_gradient(x, dy, geometry)
 
 
-def _input_gradient(w: Array, dy: Array, geometry: Geometry) -> Array:
+def _to_input(w: Array, dy: Array, geometry: Geometry) -> Array:
+    """dx, the same."""
     return phases_input(_of_blocks, w, dy, geometry) if phases_pay(geometry) else input_gradient(_plain, w, dy, geometry)
 
 
-auto = from_passes("auto", forward, weight_gradient, input_pass=_input_gradient)
+auto = from_passes("auto", forward, weight_gradient, input_pass=_to_input)

@@ -6,7 +6,7 @@
 
 Nothing is strided any more: a window of KH taps becomes one of ceil(KH / S), whose columns are long rows in memory, and dx is one
 product whose channels are put side by side, a pixel shuffle, in place of one problem for each remainder. Where S does not divide KH
-the kernel gets zeros, up to the next multiple.
+the kernel gets zeros, up to the next multiple; an infinity or NaN in x then reaches all windows whose blocks hold it.
 
 Source: Bellanger, Bonnerot & Coudreuse 1976, "Digital filtering by polyphase network"; the shuffle: Shi et al. 2016, arXiv:1609.05158.
 """

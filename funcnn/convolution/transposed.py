@@ -40,9 +40,9 @@ def conv_transpose(
         features: F, the number of output channels.
         kernel_size: (KH, KW), or one number per spatial axis.
         stride, dilation: one number, or one per spatial axis.
-        padding: "SAME" (P * stride rows; of an odd number of rows too many the last one more is cut: ONNX's SAME_UPPER, Keras,
-            `jax.lax.conv_transpose`; where there are too few, zeros stand at the end), "SAME_LOWER" (the first one more), "VALID" (all rows),
-            a number of rows to cut on all sides, or (low, high) for each spatial axis.
+        padding: "SAME" (P * stride rows: what is too much is cut on both sides, the odd row at the end, as by ONNX's SAME_UPPER, Keras
+            and `jax.lax.conv_transpose`; what is missing is zeros at the end), "SAME_LOWER" (the odd row at the beginning), "VALID"
+            (all rows), a number of rows to cut on all sides, or (low, high) for each spatial axis.
         output_padding: rows more at the end, one number, or one per spatial axis; each below its stride or dilation.
             "SAME" has none, its size is P * stride.
         groups: G, into which the input and the output channels are divided, in their order; each output channel sees
