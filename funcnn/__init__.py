@@ -79,9 +79,11 @@ from funcnn.stochastic import drop_path as drop_path
 from funcnn.stochastic import dropout as dropout
 from funcnn.stochastic import spatial_dropout as spatial_dropout
 
-# Whole networks
-from funcnn.networks import count_parameters as count_parameters
-from funcnn.networks import stages as stages
+# What there is to know of a network
+from funcnn.inspection import Summary as Summary
+from funcnn.inspection import count_parameters as count_parameters
+from funcnn.inspection import stages as stages
+from funcnn.inspection import summary as summary
 
 # Losses and metrics
 from funcnn.losses import binary_cross_entropy as binary_cross_entropy

@@ -47,7 +47,7 @@ def by_platform(cpu: Callable[..., PyTree], elsewhere: Callable[..., PyTree], *a
 
     Of what JAX differentiates at this very moment JAX's default platform decides: it would differentiate both, and trace twice as long.
     """
-    known = _on_cpu.value if cpu_tuning.value is None else cpu_tuning.value
+    known = _known()
     tracers = [a for a in arrays if isinstance(a, jax.core.Tracer)]
     if known is None and _differentiated(*tracers):
         known = jax.default_backend() == "cpu"
@@ -57,6 +57,16 @@ def by_platform(cpu: Callable[..., PyTree], elsewhere: Callable[..., PyTree], *a
         known = all(device.platform == "cpu" for a in arrays if isinstance(a, jax.Array) for device in a.devices())
     with _on_cpu(known):
         return (cpu if known else elsewhere)(*arrays)
+
+
+def for_cpu() -> bool:
+    """Whether what is asked for now is meant for a CPU: as the switch says, or JAX's default platform."""
+    known = _known()
+    return jax.default_backend() == "cpu" if known is None else known
+
+
+def _known() -> bool | None:
+    return _on_cpu.value if cpu_tuning.value is None else cpu_tuning.value
 
 
 _on_cpu = jax.make_user_context(None)

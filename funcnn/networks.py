@@ -6,12 +6,10 @@ defaults are those of the papers, where there is one.
 
 from functools import partial
 
-import jax
-
 from funcnn.activations import hard_sigmoid, relu, tanh
 from funcnn.arguments import check_array
-from funcnn.arrays import Array, PyTree, namespace
-from funcnn.combinators import calls, identity, parallel, repeat, residual, serial
+from funcnn.arrays import namespace
+from funcnn.combinators import identity, parallel, repeat, residual, serial
 from funcnn.convolution.layers import conv
 from funcnn.convolution.transposed import conv_transpose
 from funcnn.layer import Layer, constructor, stateless
@@ -159,23 +157,3 @@ def convnext(classes: int = 10, *, width: int = 32, depths: tuple[int, ...] = (2
         layers += [layer_norm(), conv(features, (2, 2), stride=2)] if stage else []
         layers.append(repeat(block(features), depth))
     return serial(*layers, global_avg_pool, layer_norm(), dense(classes))
-
-
-def count_parameters(params: PyTree) -> int:
-    """How many numbers there are to learn."""
-    return sum(p.size for p in jax.tree.leaves(params))
-
-
-def stages(net: Layer, params: PyTree, state: PyTree, x: Array) -> list[tuple[str, Array]]:
-    """The feature maps of a network in evaluation: the name and the output (N, ...) of each of its layers, after the input.
-
-    Args:
-        net: a `serial`, whose layers are looked at one by one; any other layer is one stage.
-        params, state: its own.
-        x: (N, ...).
-    """
-    if not net.in_series:
-        return [("input", x), (net.name, net.apply(params, state, x)[0])]
-    inside = calls(net, params, state, x)
-    outputs = [call.x for call in inside[1:]] + [inside[-1].layer.apply(*inside[-1][1:4])[0]] if inside else []
-    return [("input", x), *((call.layer.name, y) for call, y in zip(inside, outputs, strict=True))]

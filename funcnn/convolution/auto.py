@@ -18,6 +18,7 @@ The rule, measured on a CPU (`python -m experiments loops` for one layer by ever
 """
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from math import prod
 from operator import attrgetter
@@ -47,7 +48,7 @@ from funcnn.convolution.shifted import weight_gradient as shifted_gradient
 from funcnn.convolution.winograd import forward as winograd
 from funcnn.convolution.winograd import weight_gradient as winograd_gradient
 from funcnn.convolution.winograd import winograd2, winograd3, winograd4
-from funcnn.cpu import at_least, by_platform
+from funcnn.cpu import at_least, by_platform, for_cpu
 
 SMALL = 16
 """Taps from which a sum of slices is too much for one loop."""
@@ -134,10 +135,26 @@ def _gradient_pass(x: Array, dy: Array, geometry: Geometry, cpu: bool, of_blocks
     return shifted_gradient if c >= MANY and at_least(dy.size // o * taps * c, LARGE_COLUMNS) else im2col_gradient
 
 
-def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass]) -> Pass:
-    """The pass that `choose` says, for a CPU and for any other platform."""
+def _forward_shape(x: Array, w: Array, geometry: Geometry) -> tuple[int, ...]:
+    return (x.shape[0], *(a.out for a in geometry.axes), w.shape[-1])
+
+
+def _gradient_shape(x: Array, dy: Array, geometry: Geometry) -> tuple[int, ...]:
+    return (*(a.window for a in geometry.axes), x.shape[-1] // geometry.groups, dy.shape[-1])
+
+
+_asked: ContextVar[list[str] | None] = ContextVar("asked", default=None)
+"""Where passes write who they are, while they are only asked for that."""
+
+
+def _chosen(choose: Callable[..., Pass], shape: Callable[[Array, Array, Geometry], tuple[int, ...]], of: str = "") -> Pass:
+    """The pass that `choose` says, for a CPU and for any other platform; its result is of that `shape`."""
 
     def run(first: Array, second: Array, geometry: Geometry) -> Array:
+        names = _asked.get()
+        if names is not None:
+            names.append(of + _name(choose(first, second, geometry, for_cpu())))
+            return namespace(first).zeros(shape(first, second, geometry), first.dtype)
         if namespace(first, second) is np:
             return choose(first, second, geometry, True)(first, second, geometry)
         here, elsewhere = (choose(first, second, geometry, cpu) for cpu in (True, False))
@@ -148,8 +165,15 @@ def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass]) -> Pass:
     return run
 
 
-_plain, _plain_gradient = _chosen(_forward_pass), _chosen(_gradient_pass)
-_of_blocks, _gradient_of_blocks = _chosen(partial(_forward_pass, of_blocks=True)), _chosen(partial(_gradient_pass, of_blocks=True))
+def _name(run: Pass) -> str:
+    """Of the algorithm that a pass is of: that of its module, and the size of its tiles."""
+    function, *tile = (run.func, *run.args) if isinstance(run, partial) else (run,)
+    return function.__module__.rpartition(".")[2] + "".join(map(str, tile))
+
+
+_plain, _plain_gradient = _chosen(_forward_pass, _forward_shape), _chosen(_gradient_pass, _gradient_shape)
+_of_blocks = _chosen(partial(_forward_pass, of_blocks=True), _forward_shape, "phases of ")
+_gradient_of_blocks = _chosen(partial(_gradient_pass, of_blocks=True), _gradient_shape, "phases of ")
 
 
 def phases_pay(geometry: Geometry) -> bool:
@@ -179,3 +203,21 @@ def _to_input(w: Array, dy: Array, geometry: Geometry) -> Array:
 
 
 auto = from_passes("auto", forward, weight_gradient, input_pass=_to_input)
+
+
+def chosen(like: Array, w: Array, geometry: Geometry) -> tuple[str, ...]:
+    """The algorithms of y, dx and dw, of as many examples and the dtype of `like`, a tracer: the passes run, but no algorithm does."""
+    x, dy = (
+        namespace(like).zeros((like.shape[0], *sizes, c), like.dtype)
+        for sizes, c in (([a.size for a in geometry.axes], w.shape[-2] * geometry.groups), ([a.out for a in geometry.axes], w.shape[-1]))
+    )
+    found = []
+    for run, first, second in ((auto.forward, x, w), (auto.input_gradient, w, dy), (auto.weight_gradient, x, dy)):
+        names = []
+        token = _asked.set(names)
+        try:
+            run(first, second, geometry)  # pyrefly: ignore
+        finally:
+            _asked.reset(token)
+        found.append("+".join(dict.fromkeys(names)))
+    return tuple(found)

@@ -1,6 +1,7 @@
 """The layer `conv`. N H W C in, O output channels, KH KW kernel, P Q output rows and columns."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Literal
 
 from jax.nn.initializers import Initializer, he_normal, zeros
@@ -10,6 +11,7 @@ from funcnn.arguments import check_array, check_in_shape, check_option, check_pa
 from funcnn.convolution.algorithm import ConvAlgorithm
 from funcnn.convolution.auto import auto
 from funcnn.convolution.geometry import Padding, Window, window
+from funcnn.convolution.work import work as work_of
 from funcnn.cpu import sum_rows
 from funcnn.layer import Layer, constructor, stateless
 from funcnn.padding import Widths, extended, folded
@@ -92,7 +94,11 @@ def conv(
         dx, dw = algorithm.backward(residuals, dy, geometry)
         return {"w": dw} | ({"b": sum_rows(dy)} if bias else {}), folded(dx, mode, around) if around else dx
 
-    return stateless("conv", forward, backward, init)
+    def work(params, x):
+        geometry = geometry_of(x)
+        return work_of(algorithm, x, params["w"], geometry, bias * prod(a.out for a in geometry.axes) * features)
+
+    return stateless("conv", forward, backward, init)._replace(work=work)
 
 
 def _options_of(

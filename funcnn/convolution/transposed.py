@@ -13,6 +13,7 @@ from funcnn.arguments import check_array, check_in_shape, check_option, check_pa
 from funcnn.convolution.algorithm import ConvAlgorithm
 from funcnn.convolution.auto import MANY, auto
 from funcnn.convolution.geometry import Padding, Window, window
+from funcnn.convolution.work import work as work_of
 from funcnn.cpu import after, sum_rows
 from funcnn.layer import Layer, constructor, stateless
 
@@ -109,9 +110,8 @@ def conv_transpose(
         return {"w": to_weight(later, x, geometry)} | ({"b": sum_rows(dy)} if bias else {}), dx
 
     def work(params, x):
-        """N times the pairs of an input and a tap that reach an output, each C F / G multiply-adds."""
-        hits = prod(a.hits for a in geometry_of(x.shape[1:-1]).axes)
-        return x.shape[0] * hits * params["w"].shape[-1] * features // groups, algorithm.name
+        geometry = geometry_of(x.shape[1:-1])
+        return work_of(algorithm, x, params["w"], geometry, bias * prod(a.size for a in geometry.axes) * features, transposed=True)
 
     return stateless(name, forward, backward, init)._replace(work=work)
 
