@@ -136,7 +136,9 @@ def sum_in_blocks(run: Callable[..., Array], each: int, *arrays: Array) -> Array
 def _count(x: Array, each: int) -> int:
     """How many blocks: as few as are small enough, or up to twice as many if they are then equally large."""
     n = x.shape[0]
-    few = min(ceil(n / max(BLOCK // max(each, 1), 1)), n) if at_least(n, 1) else 1
+    if not at_least(n, 2):
+        return 1
+    few = min(ceil(n / max(BLOCK // max(each, 1), 1)), n)
     return next((count for count in range(few, min(2 * few, n) + 1) if n % count == 0), few)
 
 

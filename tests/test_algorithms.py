@@ -16,7 +16,9 @@ from funcnn.convolution.winograd import weight_gradient
 FAST = {
     (convolution.winograd2, 3): 2e-6,
     (convolution.winograd2, 5): 2e-5,
+    (convolution.winograd3, 2): 2e-6,
     (convolution.winograd4, 3): 2e-5,
+    (convolution.phases, 3): 2e-6,
     (convolution.kn2row, 3): 2e-6,
     (convolution.im2col, 3): 2e-6,
     (convolution.rowwise, 3): 2e-6,
@@ -35,8 +37,9 @@ def passes(algorithm, x, w, dy, geometry):
 
 def problem(n, h, w, c, o, size=3):
     rng = np.random.default_rng(0)
-    arrays = (rng.standard_normal(s) for s in ((n, h, w, c), (size, size, c, o), (n, h, w, o)))
-    return *arrays, window("conv", (size, size), 1, size // 2).over((h, w))
+    geometry = window("conv", (size, size), 1, size // 2).over((h, w))
+    arrays = (rng.standard_normal(s) for s in ((n, h, w, c), (size, size, c, o), (n, *(a.out for a in geometry.axes), o)))
+    return *arrays, geometry
 
 
 def check_errors(algorithm, bound, *arrays, geometry):

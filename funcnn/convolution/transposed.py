@@ -11,10 +11,10 @@ from jax.random import fold_in
 
 from funcnn.arguments import check_array, check_in_shape, check_option, check_params
 from funcnn.convolution.algorithm import ConvAlgorithm
-from funcnn.convolution.auto import auto
+from funcnn.convolution.auto import MANY, auto
 from funcnn.convolution.geometry import Padding, Window, window
 from funcnn.convolution.work import work as work_of
-from funcnn.cpu import sum_rows
+from funcnn.cpu import after, sum_rows
 from funcnn.layer import Layer, constructor, stateless
 
 
@@ -41,9 +41,9 @@ def conv_transpose(
         features: F, the number of output channels.
         kernel_size: (KH, KW), or one number per spatial axis.
         stride, dilation: one number, or one per spatial axis.
-        padding: "SAME" (P * stride rows; of an odd number of rows too many the last one more is cut: ONNX's SAME_UPPER, Keras,
-            `jax.lax.conv_transpose`; where there are too few, zeros stand at the end), "SAME_LOWER" (the first one more), "VALID" (all rows),
-            a number of rows to cut on all sides, or (low, high) for each spatial axis.
+        padding: "SAME" (P * stride rows: what is too much is cut on both sides, the odd row at the end, as by ONNX's SAME_UPPER, Keras
+            and `jax.lax.conv_transpose`; what is missing is zeros at the end), "SAME_LOWER" (the odd row at the beginning), "VALID"
+            (all rows), a number of rows to cut on all sides, or (low, high) for each spatial axis.
         output_padding: rows more at the end, one number, or one per spatial axis; each below its stride or dilation.
             "SAME" has none, its size is P * stride.
         groups: G, into which the input and the output channels are divided, in their order; each output channel sees
@@ -105,8 +105,9 @@ def conv_transpose(
         x, w = residuals
         geometry = geometry_of(x.shape[1:-1])
         check_array(name, "dy", dy, (x.shape[0], *(a.size for a in geometry.axes), features))
-        dw, (dx, _) = to_weight(dy, x, geometry), algorithm.forward(dy, w, geometry)  # like w, like x
-        return {"w": dw} | ({"b": sum_rows(dy)} if bias else {}), dx
+        dx, _ = algorithm.forward(dy, w, geometry)  # (N, P, Q, C)
+        (later,) = after(dx, dy) if features >= MANY else (dy,)  # of few channels both passes read the same columns
+        return {"w": to_weight(later, x, geometry)} | ({"b": sum_rows(dy)} if bias else {}), dx
 
     def work(params, x):
         geometry = geometry_of(x.shape[1:-1])

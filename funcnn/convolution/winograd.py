@@ -2,12 +2,12 @@
 
     y = A^T [(G w G^T) * (B^T d B)] A
 
-d is the tile of t x t inputs under m x m outputs. F(2x2, 3x3) does with 2.25 times fewer multiplications, F(4x4, 3x3) with 4
-times and F(2x2, 5x5) with 2.8 times fewer. The weight gradient stays in that domain: dw = G^T [(B^T d B) * (A dy A^T)] G,
-summed over tiles.
+d is the tile of t x t inputs under m x m outputs. F(2x2, 3x3) and F(3x3, 2x2) do with 2.25 times fewer multiplications,
+F(4x4, 3x3) with 4 times and F(2x2, 5x5) with 2.8 times fewer. The weight gradient stays in that domain: dw = G^T [(B^T d B) *
+(A dy A^T)] G, summed over tiles.
 
-Errors in float32 are below 2e-6 of the largest entry for F(2x2, 3x3), as those of the plain sums, and below 2e-5 for the
-others, with normal inputs of up to 256 channels (`tests/test_algorithms.py`). An infinity or a NaN in x reaches its whole tile.
+Errors in float32 are below 2e-6 of the largest entry for F(2x2, 3x3) and F(3x3, 2x2), as those of the plain sums, and below 2e-5
+for the others, with normal inputs of up to 256 channels (`tests/test_algorithms.py`). An infinity or a NaN in x reaches its whole tile.
 
 Source: Lavin & Gray 2016, arXiv:1509.09308; the weight gradient follows from the equation above.
 
@@ -120,4 +120,5 @@ def _supports(windows: tuple[int, ...], geometry: Geometry) -> bool:
 
 
 winograd2 = from_passes("winograd2", partial(forward, 2), partial(weight_gradient, 2), partial(_supports, (3, 5)))
+winograd3 = from_passes("winograd3", partial(forward, 3), partial(weight_gradient, 3), partial(_supports, (2,)))
 winograd4 = from_passes("winograd4", partial(forward, 4), partial(weight_gradient, 4), partial(_supports, (3,)))

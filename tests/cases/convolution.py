@@ -6,6 +6,12 @@ from tests.cases.case import Case
 
 ALGORITHMS = [a for a in vars(fn.convolution).values() if isinstance(a, fn.convolution.ConvAlgorithm) and a.name != "auto"]
 
+
+def usual(algorithm):
+    """A window that the algorithm supports."""
+    return (2, 2) if algorithm.name == "winograd3" else (3, 3)
+
+
 GEOMETRIES = {  # features, window, options, the shape of an example
     "same": (4, (3, 3), {}, (5, 6, 2)),
     "one channel": (4, (3, 3), {}, (5, 6, 1)),
@@ -32,6 +38,7 @@ SLOW = {  # what the same geometries show for another algorithm already
     *(f"conv {n}: one channel" for n in ("fft", "kn2row", "rowwise", "winograd2", "winograd4")),
     *(f"conv {n}: 1x1" for n in ("fft", "kn2row", "rowwise")),
     "conv kn2row: uneven pairs",
+    *(f"conv phases: {n}" for n in ("same", "one channel", "no bias", "stride, lower", "uneven pairs", "dilated", "1x1", "one axis")),
 }  # fmt: skip
 
 
@@ -74,8 +81,10 @@ CASES = {
     **{name: case for algorithm in ALGORITHMS for name, case in _conv_cases(algorithm)},
     **{name: case for algorithm in (fn.convolution.auto, *ALGORITHMS) for name, case in _transposed_cases(algorithm)},
     "conv winograd2: 5x5": Case(fn.conv(3, (5, 5), padding=((2, 3), (1, 0)), algorithm=fn.convolution.winograd2), (5, 6, 2)),
+    "conv winograd3: 2x2": Case(fn.conv(3, (2, 2), padding=((2, 3), (1, 0)), algorithm=fn.convolution.winograd3), (5, 6, 2)),
     "conv auto: one channel": Case(fn.conv(4, (3, 3), stride=2), (5, 6, 1)),
     "conv auto: several channels": Case(fn.conv(4, (3, 3)), (5, 6, 2)),
+    "conv auto: blocks": Case(fn.conv(4, (4, 2), stride=2, padding=1), (7, 6, 2), slow=True),
     "conv auto: groups": Case(fn.conv(4, (3, 3), groups=2), (5, 6, 4)),
     "conv auto: depthwise": Case(fn.conv(4, (3, 3), groups=4), (5, 6, 4)),
 }

@@ -5,7 +5,7 @@ from functools import partial
 from funcnn import networks
 from tests.cases.case import Case
 
-WHOLE = partial(Case, slow=True)
+WHOLE = partial(Case, slow=True, float32=1e-4)
 
 CASES = {
     "network: lenet5": WHOLE(networks.lenet5(3), (12, 12, 1)),
@@ -15,6 +15,6 @@ CASES = {
     "network: resnet18": WHOLE(networks.resnet18(3, width=2), (33, 35, 1)),
     "network: mobilenet": WHOLE(networks.mobilenet(3, width=2), (8, 9, 2)),
     "network: unet": WHOLE(networks.unet(2, width=2, depth=2), (8, 12, 1)),
-    "network: convnext": WHOLE(networks.convnext(3, width=2, depths=(2, 2)), (16, 16, 1)),
+    "network: convnext": WHOLE(networks.convnext(3, width=6, depths=(2, 2)), (8, 8, 1)),
     "squeeze_and_excitation": Case(networks.squeeze_and_excitation(4), (3, 4, 4)),
 }

@@ -5,7 +5,7 @@ from tests.twins.twin import Twin, first, kernel, last
 
 
 def _theirs(function, **options):
-    """PyTorch's functional `conv1d`, `conv_transpose3d` and so on; their transposed kernel, (C, F, KH, KW), has our last axes swapped too."""
+    """PyTorch's functional `conv1d`, `conv_transpose3d` and so on; their transposed kernel is (C, F, KH, KW), ours (KH, KW, F, C)."""
 
     def run(p, x):
         import torch
