@@ -9,7 +9,7 @@ import funcnn as fn
 from funcnn import checking, datasets, training
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = (".", "experiments", "funcnn/checking", "funcnn/convolution")
+FOLDERS = (".", "experiments", "funcnn", "funcnn/checking", "funcnn/convolution")
 PAGES = {f"{folder}/README.md".removeprefix("./"): (ROOT / folder / "README.md").read_text() for folder in FOLDERS}
 README = PAGES["README.md"]
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.S)
