@@ -61,6 +61,12 @@ def test_hashes_need_no_extra(tmp_path):
     assert "expected mnist's train-images-idx3-ubyte.gz, whose SHA-256 is 440fcabf" in error
 
 
+def test_a_summary_as_text_needs_no_extra():
+    made = "import funcnn as fn; s = fn.summary(fn.relu, (3,))"
+    assert without_the_extra(f"{made}; print(str(s).split()[0])") == ("layer", "")
+    assert without_the_extra(f"{made}; s.__rich__()") == ("", sentence("funcnn.summary, to print it by rich", "rich"))
+
+
 def test_data_sets_are_imported_quickly():
     code = f"import sys; from funcnn import datasets; print(*({{*{OPTIONAL}, 'scipy.sparse'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120, check=True)
