@@ -376,7 +376,7 @@ def test_text_has_80_columns_at_most():
 
 TEXT = """\
 layer          output params forward backward residuals algorithm
-serial        64x64x8  1,728   693 M   1.39 G  37.5 MiB
+serial        64x64x8  1,728   696 M   1.39 G  37.5 MiB
   3 x conv    64x64x8    576   231 M    462 M  12.5 MiB im2col
   2 x
     identity  64x64x8      0       0        0       0 B
