@@ -65,10 +65,10 @@ def check_params(name: str, params: PyTree, expected: Mapping[str, tuple[int | s
     """Raise unless `params` is a dict with exactly the `expected` entries, each of its shape; no entries mean `()`."""
     if not expected:
         if not isinstance(params, tuple) or params:
-            raise ValueError(f"{name}: expected {what} () as it has none, got {_describe(params)}")
+            raise ValueError(f"{name}: expected {what} () as it has none, got {describe(params)}")
         return
     if not isinstance(params, dict | Mapping) or params.keys() != expected.keys():
-        raise ValueError(f"{name}: expected {what} to be a dict with {sorted(expected)}, got {_describe(params)}")
+        raise ValueError(f"{name}: expected {what} to be a dict with {sorted(expected)}, got {describe(params)}")
     for entry, shape in expected.items():
         x = params[entry]
         usual = isinstance(x, np.ndarray | jax.Array) and x.dtype in FLOATING and len(x.shape) == len(shape)
@@ -76,7 +76,8 @@ def check_params(name: str, params: PyTree, expected: Mapping[str, tuple[int | s
             check_array(name, f"{what}[{entry!r}]", x, shape)
 
 
-def _describe(tree: PyTree) -> str:
+def describe(tree: PyTree) -> str:
+    """What a message calls a tree that should have been another."""
     if isinstance(tree, Mapping):
         return f"a dict with {sorted(map(str, tree))}"
     if isinstance(tree, tuple):
@@ -92,7 +93,7 @@ def check_returned(name: str, function: str, got: Any, parts: tuple[str, ...] = 
     """`got`, which the layer's `function` has returned, or raise unless it is a tuple of such `parts`."""
     parts = parts or RETURNED[function]
     if not isinstance(got, tuple) or len(got) != len(parts):
-        raise TypeError(f"{name}: expected {function} to return ({', '.join(parts)}), got {_describe(got)}")
+        raise TypeError(f"{name}: expected {function} to return ({', '.join(parts)}), got {describe(got)}")
     return got
 
 

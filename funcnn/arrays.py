@@ -90,6 +90,13 @@ def einsum(subscripts: str, a: Array, b: Array) -> Array:
     return jnp.einsum(subscripts, a, b)
 
 
+def erfc(a: Array) -> Array:
+    """The complementary error function, which NumPy leaves to SciPy, without which there is no JAX."""
+    from scipy import special  # takes a while to import, and is rarely needed
+
+    return special.erfc(a) if namespace(a) is np else jax.scipy.special.erfc(a)
+
+
 def to_numpy(tree: PyTree, dtype: Any = None) -> PyTree:
     """`tree` with every JAX array as a NumPy array, floating-point ones as `dtype` where it is given.
 

@@ -10,7 +10,7 @@ import ctypes
 import platform
 from collections.abc import Callable, Iterable
 from functools import reduce
-from math import ceil, prod
+from math import ceil, gcd
 from operator import add
 
 import jax
@@ -47,9 +47,9 @@ def by_platform(cpu: Callable[..., PyTree], elsewhere: Callable[..., PyTree], *a
 
     Of what JAX differentiates at this very moment JAX's default platform decides: it would differentiate both, and trace twice as long.
     """
-    known = _on_cpu.value if cpu_tuning.value is None else cpu_tuning.value
+    known = _known()
     tracers = [a for a in arrays if isinstance(a, jax.core.Tracer)]
-    if known is None and any(type(a).__module__.endswith(".ad") for a in tracers):
+    if known is None and _differentiated(*tracers):
         known = jax.default_backend() == "cpu"
     if known is None and tracers:
         return jax.lax.platform_dependent(*arrays, cpu=_decided(cpu, True), default=_decided(elsewhere, False))
@@ -57,6 +57,16 @@ def by_platform(cpu: Callable[..., PyTree], elsewhere: Callable[..., PyTree], *a
         known = all(device.platform == "cpu" for a in arrays if isinstance(a, jax.Array) for device in a.devices())
     with _on_cpu(known):
         return (cpu if known else elsewhere)(*arrays)
+
+
+def for_cpu() -> bool:
+    """Whether what is asked for now is meant for a CPU: as the switch says, or JAX's default platform."""
+    known = _known()
+    return jax.default_backend() == "cpu" if known is None else known
+
+
+def _known() -> bool | None:
+    return _on_cpu.value if cpu_tuning.value is None else cpu_tuning.value
 
 
 _on_cpu = jax.make_user_context(None)
@@ -94,29 +104,83 @@ def at_least(count: int, least: int) -> bool:
 
 
 def in_blocks(run: Callable[[Array], Array], x: Array, each: int) -> Array:
-    """`run(x)`, of as many images at a time as need up to BLOCK numbers, where an image needs `each`; in at most 16 blocks."""
+    """`run(x)`, of as many images at a time as need up to BLOCK numbers, where an image needs `each`."""
 
     def blocks(x: Array) -> Array:
-        done = _blocks(run, (x,), each)
-        return namespace(*done).concatenate(done) if len(done) > 1 else done[0]
+        (parts,), (rest,) = _divided_examples((x,), count)
+        done = mapped(run, parts)  # (count, N / count, ...)
+        done = done.reshape(-1, *done.shape[2:])
+        return namespace(done).concatenate([done, run(rest)]) if rest.shape[0] else done
 
-    return tuned(blocks, run, x) if _count(x, each) > 1 else run(x)
+    count = _count(x, each)
+    return tuned(blocks, run, x) if count > 1 else run(x)
 
 
 def sum_in_blocks(run: Callable[..., Array], each: int, *arrays: Array) -> Array:
     """`run(*arrays)`, which sums over images, in such blocks too."""
-    many = _count(arrays[0], each) > 1
-    return tuned(lambda *arrays: reduce(add, _blocks(run, arrays, each)), run, *arrays) if many else run(*arrays)
+
+    def blocks(*arrays: Array) -> Array:
+        parts, rest = _divided_examples(arrays, count)
+        if _traced(*arrays):
+            like = jax.eval_shape(run, *(a[0] for a in parts))
+            nothing = jax.numpy.zeros(like.shape, like.dtype)
+            total = jax.lax.scan(lambda total, part: (total + run(*part), None), nothing, parts)[0]
+        else:
+            total = reduce(add, (run(*(a[i] for a in parts)) for i in range(count)))
+        return total + run(*rest) if rest[0].shape[0] else total
+
+    count = _count(arrays[0], each)
+    return tuned(blocks, run, *arrays) if count > 1 else run(*arrays)
 
 
 def _count(x: Array, each: int) -> int:
+    """How many blocks: as few as are small enough, or up to twice as many if they are then equally large."""
     n = x.shape[0]
-    return max(min(ceil(n / max(BLOCK // max(each, 1), 1)), 16), 1) if at_least(n, 1) else 1
+    if not at_least(n, 2):
+        return 1
+    few = min(ceil(n / max(BLOCK // max(each, 1), 1)), n)
+    return next((count for count in range(few, min(2 * few, n) + 1) if n % count == 0), few)
 
 
-def _blocks(run: Callable[..., Array], arrays: tuple[Array, ...], each: int) -> list[Array]:
-    n, count = arrays[0].shape[0], _count(arrays[0], each)
-    return in_turn(run, (tuple(a[n * i // count : n * (i + 1) // count] for a in arrays) for i in range(count)))
+def _divided_examples(arrays: tuple[Array, ...], count: int) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """The arrays as (count, N / count, ...), and what is left over."""
+    each = arrays[0].shape[0] // count
+    parts = tuple(a[: count * each].reshape(count, each, *a.shape[1:]) for a in arrays)
+    return parts, tuple(a[count * each :] for a in arrays)
+
+
+def mapped(run: Callable[..., Array], *arrays: Array) -> Array:
+    """`run` of each entry along the first axis, one after the other: (count, ...).
+
+    A compiled program is a loop, so that all of them compile as one and use the same memory.
+    """
+
+    def loop(*arrays: Array) -> Array:
+        if not _traced(*arrays):
+            return plain(*arrays)
+        if _differentiated(*arrays):
+            return jax.lax.map(lambda each: run(*each), arrays)
+        count, like = len(arrays[0]), jax.eval_shape(run, *(a[0] for a in arrays))
+        # not zeros, which XLA makes for all loops of a program before it begins: what depends on an input waits for it
+        some = jax.numpy.broadcast_to(arrays[0].reshape(-1)[0].astype(like.dtype), (count, *like.shape))
+        return jax.lax.fori_loop(
+            0, count, lambda i, done: jax.lax.dynamic_update_index_in_dim(done, run(*(a[i] for a in arrays)), i, 0), some
+        )
+
+    def plain(*arrays: Array) -> Array:
+        done = [run(*(a[i] for a in arrays)) for i in range(arrays[0].shape[0])]
+        return namespace(*done).stack(done)
+
+    return tuned(loop, plain, *arrays)
+
+
+def _traced(*arrays: Array) -> bool:
+    return any(isinstance(a, jax.core.Tracer) for a in arrays)
+
+
+def _differentiated(*arrays: Array) -> bool:
+    """Whether JAX differentiates at this very moment."""
+    return any(type(a).__module__.endswith(".ad") for a in arrays)
 
 
 def in_turn(run: Callable[..., Array], parts: Iterable[tuple[Array, ...]]) -> list[Array]:
@@ -141,6 +205,17 @@ def after(first: Array, *arrays: Array) -> tuple[Array, ...]:
         return tuple(_later(first, x) for x in arrays)
 
     return tuned(later, lambda first, *arrays: arrays, first, *arrays)
+
+
+def afresh(x: Array, dy: Array) -> Array:
+    """`x`, of which XLA does not know that it is x: what is computed of it, once `dy` is there, is computed again, not kept.
+
+    Elsewhere a barrier says so. XLA on a CPU removes barriers before it looks for what is there twice.
+    """
+    if namespace(x, dy) is np:
+        return x
+    barrier = lambda dy, x: jax.lax.optimization_barrier((x, dy))[0]
+    return tuned(lambda dy, x: after(dy, x)[0], barrier, dy, x)
 
 
 def _later(first: Array, x: Array) -> Array:
@@ -178,7 +253,7 @@ def sum_rows(a: Array, cheap: bool = False) -> Array:
         if not cheap or not part or numpy:
             return _product_with_ones(a)
         added = reduce(add, (a[i * part : (i + 1) * part] for i in range(PARTS)))  # (N / 8, ..., C)
-        return _product_with_ones(added) + a[part * PARTS :].sum(axes)
+        return added.sum(axes) + a[part * PARTS :].sum(axes)
 
     def plain(a: Array) -> Array:
         return a.sum(axes)
@@ -189,8 +264,9 @@ def sum_rows(a: Array, cheap: bool = False) -> Array:
 
 
 def _product_with_ones(a: Array) -> Array:
-    n, rows = a.shape[0], prod(a.shape[1:-1])
-    return (namespace(a).ones((n, 1, rows), a.dtype) @ a.reshape(n, rows, a.shape[-1])).sum((0, 1))
+    n, c = gcd(a.shape[0], PARTS), a.shape[-1]
+    rows = a.size // c // n
+    return (namespace(a).ones((n, 1, rows), a.dtype) @ a.reshape(n, rows, c)).sum((0, 1))
 
 
 @in_float32

@@ -94,14 +94,14 @@ def _enclosed(opening: str, parts: Sequence[str], closing: str) -> str:
         return line
     lines, i = [], 0
     while i < len(parts):
-        period, count = max(_repeats(parts[i:]), key=lambda found: (found[1] - 1) * found[0])
+        period, count = max(repeats(parts[i:]), key=lambda found: (found[1] - 1) * found[0])
         part = parts[i] if count == 1 else _enclosed(f"*{count} * [", parts[i : i + period], "]")
         lines.append(indent(part, "    ") + ",\n")
         i += period * count
     return f"{opening}\n{''.join(lines)}{closing}"
 
 
-def _repeats(parts: Sequence[str]) -> list[tuple[int, int]]:
+def repeats(parts: Sequence) -> list[tuple[int, int]]:
     """How many parts, and how many times they are there one after the other; one part once where none is twice."""
     found = [(1, 1)]
     for period in range(1, len(parts) // 2 + 1):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from funcnn.arguments import check_option
 from funcnn.arrays import Array, PyTree
-from funcnn.combinators import keys_of
+from funcnn.combinators import divided, keys_of
 from funcnn.layer import Layer
 from funcnn.losses import pair_of
 from funcnn.training import Loss, Metrics, Monitor
@@ -34,7 +34,7 @@ def monitor(*, every: int = 50, examples: int = 8) -> Monitor:
         h, targets = jax.tree.map(lambda a: a[:examples], (x, targets))
         inside = []
         if net.in_series:
-            series = zip(net.layers, net.divide(params), net.divide(state), keys_of(net.name, key, len(net.layers)), strict=True)
+            series = zip(net.layers, *divided(net, params=params, state=state), keys_of(net.name, key, len(net.layers)), strict=True)
         else:
             series = [(net, params, state, key)]
         for layer, p, s, k in series:

@@ -9,7 +9,9 @@ from funcnn.convolution.geometry import Axis as Axis
 from funcnn.convolution.geometry import Geometry as Geometry
 from funcnn.convolution.im2col import im2col as im2col
 from funcnn.convolution.kn2row import kn2row as kn2row
+from funcnn.convolution.phases import phases as phases
 from funcnn.convolution.rowwise import rowwise as rowwise
 from funcnn.convolution.shifted import shifted as shifted
 from funcnn.convolution.winograd import winograd2 as winograd2
+from funcnn.convolution.winograd import winograd3 as winograd3
 from funcnn.convolution.winograd import winograd4 as winograd4

@@ -6,6 +6,7 @@ x (N, H, W, C), w (KH, KW, C, O), y (N, P, Q, O); any number of spatial axes. Wi
 C / G channels of o's own group, and w is (KH, KW, C / G, O).
 """
 
+from functools import partial
 from math import prod
 from typing import NamedTuple, Protocol
 
@@ -44,32 +45,43 @@ class ConvAlgorithm(NamedTuple):
         forward: `(x, w, geometry) -> (y, residuals)`; the residuals are a tuple that begins with x and w.
         backward: `(residuals, dy, geometry) -> (dx, dw)`.
         supports: `geometry -> bool`; asking for any other geometry is an error, never a silent fallback.
+        input_gradient: `(w, dy, geometry) -> dx` by itself; what `conv_transpose` computes. None: it cannot be used there.
+        weight_gradient: `(x, dy, geometry) -> dw` by itself.
     """
 
     name: str
     forward: ConvForward
     backward: ConvBackward
     supports: Supports = Shown(any_geometry)
+    input_gradient: Pass | None = None
+    weight_gradient: Pass | None = None
 
     def __repr__(self) -> str:
         return self.name
 
 
-def from_passes(name: str, forward: Pass, weight_gradient: Pass, supports: Supports = Shown(any_geometry)) -> ConvAlgorithm:
+def from_passes(
+    name: str,
+    forward: Pass,
+    weight_gradient: Pass,
+    supports: Supports = Shown(any_geometry),
+    input_pass: Pass | None = None,
+) -> ConvAlgorithm:
     """The algorithm of `forward(x, w, geometry) -> y` and `weight_gradient(x, dy, geometry) -> dw`.
 
-    It keeps x and w, and its dx is `forward` too, as `input_gradient` says. A large dx waits for dw, in the same memory, also
-    where nobody asks for dw; 1x1 windows need no memory of their own.
+    It keeps x and w. Without an `input_pass(w, dy, geometry) -> dx` its dx is `forward` too, as `input_gradient` says. A large dx waits
+    for dw, in the same memory, also where nobody asks for dw; 1x1 windows need no memory of their own.
     """
+    to_input = input_pass or partial(input_gradient, forward)
 
     def backward(residuals: tuple[Array, Array], dy: Array, geometry: Geometry) -> tuple[Array, Array]:
         x, w = residuals
         dw = weight_gradient(x, dy, geometry)
         taps = prod(a.window for a in geometry.axes)
         (later,) = after(dw, dy) if taps > 1 and taps * x.shape[-1] > dy.shape[-1] else (dy,)
-        return input_gradient(forward, w, later, geometry), dw
+        return to_input(w, later, geometry), dw
 
-    return ConvAlgorithm(name, lambda x, w, geometry: (forward(x, w, geometry), (x, w)), backward, supports)
+    return ConvAlgorithm(name, lambda x, w, geometry: (forward(x, w, geometry), (x, w)), backward, supports, to_input, weight_gradient)
 
 
 def input_gradient(forward: Pass, w: Array, dy: Array, geometry: Geometry) -> Array:

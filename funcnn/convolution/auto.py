@@ -13,9 +13,12 @@ The rule, measured on a CPU (`python -m experiments loops` for one layer by ever
    (kn2row), by which of them moves the fewest numbers per position. The dw of many channels goes tap by tap, as its columns would
    need many times the input's memory.
 5. On NumPy the rest goes tap by tap; one channel as columns, and so does the dw of few.
+6. With strides that divide the window, or nearly, over blocks of inputs, whose phases are channels (`phases.py`): what is left has a
+   stride of 1 and is chosen as above, windows of 2x2 blocks by F(3x3, 2x2) where 2. says so.
 """
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from math import prod
 from operator import attrgetter
@@ -23,7 +26,7 @@ from operator import attrgetter
 import numpy as np
 
 from funcnn.arrays import Array, namespace
-from funcnn.convolution.algorithm import Pass, from_passes
+from funcnn.convolution.algorithm import Pass, from_passes, input_gradient
 from funcnn.convolution.fft import fft
 from funcnn.convolution.fft import forward as fft_forward
 from funcnn.convolution.fft import weight_gradient as fft_gradient
@@ -32,6 +35,11 @@ from funcnn.convolution.im2col import forward as im2col
 from funcnn.convolution.im2col import weight_gradient as im2col_gradient
 from funcnn.convolution.kn2row import forward as kn2row
 from funcnn.convolution.kn2row import supports as kn2row_supports
+from funcnn.convolution.phases import forward as phases
+from funcnn.convolution.phases import input_gradient_by as phases_input
+from funcnn.convolution.phases import supports as phases_supports
+from funcnn.convolution.phases import weight_gradient as phases_gradient
+from funcnn.convolution.phases import zeros_added
 from funcnn.convolution.rowwise import forward as rowwise
 from funcnn.convolution.rowwise import supports as rowwise_supports
 from funcnn.convolution.rowwise import weight_gradient as rowwise_gradient
@@ -39,8 +47,8 @@ from funcnn.convolution.shifted import forward as shifted
 from funcnn.convolution.shifted import weight_gradient as shifted_gradient
 from funcnn.convolution.winograd import forward as winograd
 from funcnn.convolution.winograd import weight_gradient as winograd_gradient
-from funcnn.convolution.winograd import winograd2, winograd4
-from funcnn.cpu import at_least, by_platform
+from funcnn.convolution.winograd import winograd2, winograd3, winograd4
+from funcnn.cpu import at_least, by_platform, for_cpu
 
 SMALL = 16
 """Taps from which a sum of slices is too much for one loop."""
@@ -56,11 +64,13 @@ LARGE_COLUMNS = 2**20
 """Numbers in the columns from which that is so."""
 TOO_MANY = 1024
 """Numbers per position from which rowwise's weight gradient moves too many."""
+FEW_ZEROS = 5 / 4
+"""Taps of whole blocks for every tap of a kernel up to which blocks are worth their zeros."""
 
 
-def tile_that_pays(a: Array, c: int, o: int, geometry: Geometry) -> int:
+def tile_that_pays(a: Array, c: int, o: int, geometry: Geometry, of_blocks: bool = False) -> int:
     """The size of the tiles of outputs with which Winograd's way pays on a CPU, 0 where it does not."""
-    m = 4 if winograd4.supports(geometry) else 2 if winograd2.supports(geometry) else 0
+    m = 4 if winograd4.supports(geometry) else 2 if winograd2.supports(geometry) else 3 if of_blocks and winograd3.supports(geometry) else 0
     if not m or a.dtype != "float32" or namespace(a) is np or min(axis.out for axis in geometry.axes) < 4:
         return 0
     return m if c * o >= TRANSFORMS_PAY * (c + o) else 0
@@ -84,7 +94,7 @@ def _within_rows(c: int, o: int, geometry: Geometry) -> tuple[int, int]:
     return _taps(geometry) // rows * c, rows * o
 
 
-def _forward_pass(x: Array, w: Array, geometry: Geometry, cpu: bool) -> Pass:
+def _forward_pass(x: Array, w: Array, geometry: Geometry, cpu: bool, of_blocks: bool = False) -> Pass:
     """Who makes y, and dx too."""
     *_, c, o = w.shape
     if namespace(x, w) is np:
@@ -92,7 +102,7 @@ def _forward_pass(x: Array, w: Array, geometry: Geometry, cpu: bool) -> Pass:
             return fft_forward
         return im2col if c == geometry.groups == 1 else shifted
     taps = _taps(geometry)
-    m = tile_that_pays(x, c, o, geometry) if cpu else 0
+    m = tile_that_pays(x, c, o, geometry, of_blocks) if cpu else 0
     if m:
         return partial(winograd, m)
     if cpu and frequencies_pay(x, c, o, geometry, WIDE):
@@ -108,10 +118,10 @@ def _forward_pass(x: Array, w: Array, geometry: Geometry, cpu: bool) -> Pass:
     return min(moved, key=lambda run: moved[run])
 
 
-def _gradient_pass(x: Array, dy: Array, geometry: Geometry, cpu: bool) -> Pass:
+def _gradient_pass(x: Array, dy: Array, geometry: Geometry, cpu: bool, of_blocks: bool = False) -> Pass:
     """Who makes dw."""
     c, o, taps, eager = x.shape[-1], dy.shape[-1], _taps(geometry), namespace(x, dy) is np
-    m = tile_that_pays(x, c, o, geometry) if cpu else 0
+    m = tile_that_pays(x, c, o, geometry, of_blocks) if cpu else 0
     if m:
         return partial(winograd_gradient, m)
     if cpu and frequencies_pay(x, c, o, geometry, WIDE_GRADIENT):
@@ -125,10 +135,26 @@ def _gradient_pass(x: Array, dy: Array, geometry: Geometry, cpu: bool) -> Pass:
     return shifted_gradient if c >= MANY and at_least(dy.size // o * taps * c, LARGE_COLUMNS) else im2col_gradient
 
 
-def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass]) -> Pass:
-    """The pass that `choose` says, for a CPU and for any other platform."""
+def _forward_shape(x: Array, w: Array, geometry: Geometry) -> tuple[int, ...]:
+    return (x.shape[0], *(a.out for a in geometry.axes), w.shape[-1])
+
+
+def _gradient_shape(x: Array, dy: Array, geometry: Geometry) -> tuple[int, ...]:
+    return (*(a.window for a in geometry.axes), x.shape[-1] // geometry.groups, dy.shape[-1])
+
+
+_asked: ContextVar[list[str] | None] = ContextVar("asked", default=None)
+"""Where passes write who they are, while they are only asked for that."""
+
+
+def _chosen(choose: Callable[..., Pass], shape: Callable[[Array, Array, Geometry], tuple[int, ...]], of: str = "") -> Pass:
+    """The pass that `choose` says, for a CPU and for any other platform; its result is of that `shape`."""
 
     def run(first: Array, second: Array, geometry: Geometry) -> Array:
+        names = _asked.get()
+        if names is not None:
+            names.append(of + _name(choose(first, second, geometry, for_cpu())))
+            return namespace(first).zeros(shape(first, second, geometry), first.dtype)
         if namespace(first, second) is np:
             return choose(first, second, geometry, True)(first, second, geometry)
         here, elsewhere = (choose(first, second, geometry, cpu) for cpu in (True, False))
@@ -139,5 +165,59 @@ def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass]) -> Pass:
     return run
 
 
-forward, weight_gradient = _chosen(_forward_pass), _chosen(_gradient_pass)
-auto = from_passes("auto", forward, weight_gradient)
+def _name(run: Pass) -> str:
+    """Of the algorithm that a pass is of: that of its module, and the size of its tiles."""
+    function, *tile = (run.func, *run.args) if isinstance(run, partial) else (run,)
+    return function.__module__.rpartition(".")[2] + "".join(map(str, tile))
+
+
+_plain, _plain_gradient = _chosen(_forward_pass, _forward_shape), _chosen(_gradient_pass, _gradient_shape)
+_of_blocks = _chosen(partial(_forward_pass, of_blocks=True), _forward_shape, "phases of ")
+_gradient_of_blocks = _chosen(partial(_gradient_pass, of_blocks=True), _gradient_shape, "phases of ")
+
+
+def phases_pay(geometry: Geometry) -> bool:
+    """Whether the input gradient of a strided convolution is one problem over blocks, in place of one for each remainder."""
+    strided = any(a.stride > 1 for a in geometry.axes)
+    return strided and phases_supports(geometry) and zeros_added(geometry) <= FEW_ZEROS
+
+
+def _columns_pay(geometry: Geometry) -> bool:
+    """Whether y and dw are made over blocks too: not where no windows overlap and few taps are joined sooner one by one."""
+    return phases_pay(geometry) and (_taps(geometry) >= SMALL or any(a.window > a.stride for a in geometry.axes))
+
+
+def forward(x: Array, w: Array, geometry: Geometry) -> Array:
+    """y, by whom the rule says."""
+    return phases(_of_blocks, x, w, geometry) if _columns_pay(geometry) else _plain(x, w, geometry)
+
+
+def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
+    """dw, the same."""
+    return phases_gradient(_gradient_of_blocks, x, dy, geometry) if _columns_pay(geometry) else _plain_gradient(x, dy, geometry)
+
+
+def _to_input(w: Array, dy: Array, geometry: Geometry) -> Array:
+    """dx, the same."""
+    return phases_input(_of_blocks, w, dy, geometry) if phases_pay(geometry) else input_gradient(_plain, w, dy, geometry)
+
+
+auto = from_passes("auto", forward, weight_gradient, input_pass=_to_input)
+
+
+def chosen(like: Array, w: Array, geometry: Geometry) -> tuple[str, ...]:
+    """The algorithms of y, dx and dw, of as many examples and the dtype of `like`, a tracer: the passes run, but no algorithm does."""
+    x, dy = (
+        namespace(like).zeros((like.shape[0], *sizes, c), like.dtype)
+        for sizes, c in (([a.size for a in geometry.axes], w.shape[-2] * geometry.groups), ([a.out for a in geometry.axes], w.shape[-1]))
+    )
+    found = []
+    for run, first, second in ((auto.forward, x, w), (auto.input_gradient, w, dy), (auto.weight_gradient, x, dy)):
+        names = []
+        token = _asked.set(names)
+        try:
+            run(first, second, geometry)  # pyrefly: ignore
+        finally:
+            _asked.reset(token)
+        found.append("+".join(dict.fromkeys(names)))
+    return tuple(found)

@@ -5,8 +5,8 @@ from itertools import product
 from math import prod
 from operator import add
 
-from funcnn.arrays import namespace, rounded, widened
-from funcnn.convolution.algorithm import ConvAlgorithm, contract, contract_rows, swap_channels
+from funcnn.arrays import in_float32, namespace
+from funcnn.convolution.algorithm import contract, contract_rows, from_passes, swap_channels
 from funcnn.convolution.geometry import pad
 
 
@@ -24,15 +24,21 @@ def _forward(x, w, geometry):
     kernel = w.reshape(-1, *w.shape[-2:])  # (KH * KW, C, O)
     y = [contract(seen, kernel, geometry.groups) for _, seen in _windows(x, geometry.axes)]
     y = namespace(x, w).stack(y, axis=1)  # (N, P * Q, O)
-    return y.reshape(x.shape[0], *(a.out for a in geometry.axes), w.shape[-1]), (x, w)
+    return y.reshape(x.shape[0], *(a.out for a in geometry.axes), w.shape[-1])
 
 
-def _backward(residuals, dy, geometry):
-    """dw = sum_{p, q} window[p, q]^T dy[p, q];  dx[h] = sum over (k, p) with p * stride + k * dilation - low = h of dy[p] w[k]^T."""
-    (x, w), given = map(widened, residuals), widened(dy)
+@in_float32
+def _weight_gradient(x, dy, geometry):
+    """dw = sum_{p, q} window[p, q]^T dy[p, q]."""
     axes, groups = geometry.axes, geometry.groups
-    dw = reduce(add, (contract_rows(seen, given[:, *position], groups) for position, seen in _windows(x, axes)))  # (KH * KW, C, O)
-    back = swap_channels(w, groups)  # (KH, KW, O, C)
+    dw = reduce(add, (contract_rows(seen, dy[:, *position], groups) for position, seen in _windows(x, axes)))  # (KH * KW, C, O)
+    return dw.reshape(*(a.window for a in axes), *dw.shape[1:])
+
+
+@in_float32
+def _input_gradient(w, dy, geometry):
+    """dx[h] = sum over (k, p) with p * stride + k * dilation - low = h of dy[p] w[k]^T."""
+    axes, back = geometry.axes, swap_channels(w, geometry.groups)  # (KH, KW, O, C)
 
     def hits(axis, h):
         shifted = [(k, h + axis.low - k * axis.dilation) for k in range(axis.window)]
@@ -40,11 +46,11 @@ def _backward(residuals, dy, geometry):
 
     def dx_at(position):
         pairs = product(*(hits(a, h) for a, h in zip(axes, position, strict=True)))
-        parts = [contract(given[:, *(p for _, p in pair)][:, None], back[tuple(k for k, _ in pair)][None], groups) for pair in pairs]
-        return reduce(add, parts) if parts else namespace(x, w, dy).zeros_like(x[:, *position])  # (N, C)
+        parts = [contract(dy[:, *(p for _, p in pair)][:, None], back[tuple(k for k, _ in pair)][None], geometry.groups) for pair in pairs]
+        return reduce(add, parts) if parts else namespace(w, dy).zeros_like(dy, shape=(dy.shape[0], back.shape[-1]))  # (N, C)
 
-    dx = namespace(x, w, dy).stack([dx_at(h) for h in product(*(range(a.size) for a in axes))], axis=1)  # (N, H * W, C)
-    return rounded(dx.reshape(x.shape), dy, residuals[1]), rounded(dw.reshape(w.shape), residuals[0], dy)
+    dx = namespace(w, dy).stack([dx_at(h) for h in product(*(range(a.size) for a in axes))], axis=1)  # (N, H * W, C)
+    return dx.reshape(dy.shape[0], *(a.size for a in axes), dx.shape[-1])
 
 
-direct = ConvAlgorithm("direct", _forward, _backward)
+direct = from_passes("direct", _forward, _weight_gradient, input_pass=_input_gradient)

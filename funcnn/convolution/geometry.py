@@ -50,6 +50,12 @@ class Axis(NamedTuple):
         beyond = self.out * self.stride + self.reach - padded
         return self._replace(high=self.high + beyond, beyond=beyond)
 
+    @property
+    def hits(self) -> int:
+        """The pairs of an output and a tap that see an input, not padding."""
+        firsts = (k * self.dilation - self.low for k in range(self.window))  # what tap k sees at output 0
+        return sum(max(min((self.size - 1 - f) // self.stride, self.out - 1) - max(-(f // self.stride), 0) + 1, 0) for f in firsts)
+
 
 class Geometry(NamedTuple):
     """What a convolution algorithm needs to know of a problem, beside the arrays.
@@ -95,6 +101,25 @@ class Window(NamedTuple):
             )
         return Geometry(axes)
 
+    def transposed(self, out_sizes: Sequence[int], more: Sequence[int]) -> Geometry:
+        """The geometry whose OUTPUT has the spatial sizes `out_sizes`, with `more` inputs at the end that no window needs to see.
+
+        It has (out - 1) stride - low - high + reach + more inputs, where a rule pads out * stride. ValueError where none is left.
+        """
+        if self.padding in ("SAME", "SAME_LOWER"):
+            return self.over([out * s for out, s in zip(out_sizes, self.strides, strict=True)])
+        pairs = ((0, 0),) * len(self.sizes) if isinstance(self.padding, str) else self.padding
+        axes = ()
+        for out, k, s, d, (low, high), extra in zip(out_sizes, self.sizes, self.strides, self.dilations, pairs, more, strict=True):
+            axis = Axis((out - 1) * s + (k - 1) * d + 1 - low - high + extra, k, s, d, low, high - extra)
+            axes = (*axes, axis)
+        if any(a.size < 1 for a in axes) or any(out < 1 for out in out_sizes):
+            raise ValueError(
+                f"{self.name}: expected an output of at least one row along every axis, got {tuple(a.size for a in axes)} "
+                f"of an input of {tuple(out_sizes)}; pad less, as padding takes rows away here"
+            )
+        return Geometry(axes)
+
 
 def spatial_letters(rank: int) -> tuple[str, ...]:
     """What messages call that many spatial axes."""
@@ -133,8 +158,12 @@ def _checked_padding(name: str, padding: Padding, rank: int) -> Literal["SAME", 
     if isinstance(padding, tuple | list) and len(padding) == rank and all(isinstance(p, tuple | list) and len(p) == 2 for p in padding):
         low_high = ((check_option(name, "padding", low, 0), check_option(name, "padding", high, 0)) for low, high in padding)
         return tuple(low_high)
+    fix = (
+        '; conv alone takes "REFLECT", "EDGE", "CIRCULAR" and "CAUSAL" too, before others stands fn.pad' if isinstance(padding, str) else ""
+    )
     raise ValueError(
-        f'{name}: expected padding "SAME", "VALID", "SAME_LOWER", a whole number of at least 0 or {rank} pairs (low, high), got {padding!r}'
+        f'{name}: expected padding "SAME", "VALID", "SAME_LOWER", a whole number of at least 0 or {rank} pairs (low, high), '
+        f"got {padding!r}{fix}"
     )
 
 

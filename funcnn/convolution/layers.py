@@ -1,6 +1,8 @@
 """The layer `conv`. N H W C in, O output channels, KH KW kernel, P Q output rows and columns."""
 
 from collections.abc import Sequence
+from math import prod
+from typing import Literal
 
 from jax.nn.initializers import Initializer, he_normal, zeros
 from jax.random import fold_in
@@ -8,9 +10,11 @@ from jax.random import fold_in
 from funcnn.arguments import check_array, check_in_shape, check_option, check_params
 from funcnn.convolution.algorithm import ConvAlgorithm
 from funcnn.convolution.auto import auto
-from funcnn.convolution.geometry import Padding, window
+from funcnn.convolution.geometry import Padding, Window, window
+from funcnn.convolution.work import work as work_of
 from funcnn.cpu import sum_rows
 from funcnn.layer import Layer, constructor, stateless
+from funcnn.padding import Widths, extended, folded
 
 
 @constructor
@@ -19,7 +23,7 @@ def conv(
     kernel_size: Sequence[int],
     *,
     stride: int | Sequence[int] = 1,
-    padding: Padding = "SAME",
+    padding: Padding | Literal["REFLECT", "EDGE", "CIRCULAR", "CAUSAL"] = "SAME",
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     bias: bool = True,
@@ -34,7 +38,9 @@ def conv(
         kernel_size: (KH, KW), or one number per spatial axis.
         stride, dilation: one number, or one per spatial axis.
         padding: "SAME" (P = ceil(H / stride), the odd row at the end), "SAME_LOWER" (the odd row at the beginning),
-            "VALID" (none), a number of rows for all sides, or (low, high) for each spatial axis.
+            "VALID" (none), a number of rows for all sides, or (low, high) for each spatial axis. "REFLECT", "EDGE" and "CIRCULAR"
+            (P = ceil(H / stride)) add rows of x itself, as `pad` does: those of "SAME" at stride 1, whatever the stride; for other
+            amounts put `pad` before a "VALID" convolution. "CAUSAL" (one axis): dilation (KH - 1) zeros in front. All as in Flax.
         groups: G, into which the input and the output channels are divided, in their order; each output channel sees
             only the C / G input channels of its own group. G = C is the depthwise convolution.
         bias: whether to add b.
@@ -43,7 +49,7 @@ def conv(
 
     Returns:
         A layer from (N, H, W, C) to (N, P, Q, O) with params {"w", "b"}, or {"w"} without bias; it keeps what its
-        algorithm keeps, at least x and w.
+        algorithm keeps, at least x (with the rows that a mode adds) and w.
 
     Raises:
         ValueError: an option out of range; a kernel larger than the padded input; wrong channels; a geometry that
@@ -54,12 +60,14 @@ def conv(
         raise ValueError(f"conv: expected features to be a multiple of the {groups} groups, got {features}")
     if not isinstance(algorithm, ConvAlgorithm):
         raise ValueError(f"conv: expected algorithm to be one of fn.convolution, such as fn.convolution.im2col, got {algorithm!r}")
-    options = window("conv", kernel_size, stride, padding, dilation)
+    options, around = _options_of(kernel_size, stride, padding, dilation)
+    mode = str(padding).lower()
     spatial, seen = options.letters, "C" if groups == 1 else f"C / {groups}"
     entries = {"w": (*options.sizes, seen, features)} | ({"b": (features,)} if bias else {})
 
-    def geometry_of(x):
-        geometry = options.over(x.shape[1:-1])._replace(groups=groups)
+    def geometry_of(x, around=around):
+        sizes = [n + low + high for n, (low, high) in zip(x.shape[1:-1], around, strict=True)] if around else x.shape[1:-1]
+        geometry = options.over(sizes)._replace(groups=groups)
         if not algorithm.supports(geometry):
             raise ValueError(f"conv: algorithm {algorithm.name!r} does not support {geometry}; use algorithm=fn.convolution.auto")
         return geometry
@@ -74,14 +82,35 @@ def conv(
     def forward(params, x):
         check_params("conv", params, entries)
         check_array("conv", "x", x, ("N", *spatial, params["w"].shape[-2] * groups))
-        y, residuals = algorithm.forward(x, params["w"], geometry_of(x))  # (N, P, Q, O)
+        geometry = geometry_of(x)
+        seen = extended("conv", x, mode, around) if around else x
+        y, residuals = algorithm.forward(seen, params["w"], geometry)  # (N, P, Q, O)
         return (y + params["b"].reshape((1,) * (y.ndim - 1) + (-1,)) if bias else y), residuals
 
     def backward(residuals, dy):
         """dw[kh, kw] = sum_{n, p, q} x[n, p * SH + kh, q * SW + kw]^T dy[n, p, q],  db = sum_{n, p, q} dy,  dx: see the algorithm."""
-        geometry = geometry_of(residuals[0])
+        geometry = geometry_of(residuals[0], ())
         check_array("conv", "dy", dy, (residuals[0].shape[0], *(a.out for a in geometry.axes), features))
         dx, dw = algorithm.backward(residuals, dy, geometry)
-        return {"w": dw} | ({"b": sum_rows(dy)} if bias else {}), dx
+        return {"w": dw} | ({"b": sum_rows(dy)} if bias else {}), folded(dx, mode, around) if around else dx
 
-    return stateless("conv", forward, backward, init)
+    def work(params, x):
+        geometry = geometry_of(x)
+        return work_of(algorithm, x, params["w"], geometry, bias * prod(a.out for a in geometry.axes) * features)
+
+    return stateless("conv", forward, backward, init)._replace(work=work)
+
+
+def _options_of(
+    kernel_size: Sequence[int], stride: int | Sequence[int], padding: Padding | str, dilation: int | Sequence[int]
+) -> tuple[Window, Widths]:
+    """The checked options, and the rows of x that a mode puts around it before the windows are laid; () where no mode does."""
+    if not isinstance(padding, str) or padding not in ("REFLECT", "EDGE", "CIRCULAR", "CAUSAL"):
+        return window("conv", kernel_size, stride, padding, dilation), ()
+    options = window("conv", kernel_size, stride, "VALID", dilation)
+    rows = [(k - 1) * d for k, d in zip(options.sizes, options.dilations, strict=True)]
+    if padding != "CAUSAL":
+        return options, tuple((n // 2, n - n // 2) for n in rows)
+    if len(rows) > 1:
+        raise ValueError(f'conv: expected padding "CAUSAL" over one spatial axis, got it over {len(rows)}')
+    return options._replace(padding=((rows[0], 0),)), ()

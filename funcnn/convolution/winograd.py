@@ -2,12 +2,12 @@
 
     y = A^T [(G w G^T) * (B^T d B)] A
 
-d is the tile of t x t inputs under m x m outputs. F(2x2, 3x3) does with 2.25 times fewer multiplications, F(4x4, 3x3) with 4
-times and F(2x2, 5x5) with 2.8 times fewer. The weight gradient stays in that domain: dw = G^T [(B^T d B) * (A dy A^T)] G,
-summed over tiles.
+d is the tile of t x t inputs under m x m outputs. F(2x2, 3x3) and F(3x3, 2x2) do with 2.25 times fewer multiplications,
+F(4x4, 3x3) with 4 times and F(2x2, 5x5) with 2.8 times fewer. The weight gradient stays in that domain: dw = G^T [(B^T d B) *
+(A dy A^T)] G, summed over tiles.
 
-Errors in float32 are below 2e-6 of the largest entry for F(2x2, 3x3), as those of the plain sums, and below 2e-5 for the
-others, with normal inputs of up to 256 channels (`tests/test_algorithms.py`). An infinity or a NaN in x reaches its whole tile.
+Errors in float32 are below 2e-6 of the largest entry for F(2x2, 3x3) and F(3x3, 2x2), as those of the plain sums, and below 2e-5
+for the others, with normal inputs of up to 256 channels (`tests/test_algorithms.py`). An infinity or a NaN in x reaches its whole tile.
 
 Source: Lavin & Gray 2016, arXiv:1509.09308; the weight gradient follows from the equation above.
 
@@ -24,7 +24,7 @@ import numpy as np
 from funcnn.arrays import Array, in_float32, namespace
 from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.geometry import Axis, Geometry, pad
-from funcnn.cpu import in_blocks, in_turn
+from funcnn.cpu import in_blocks, mapped
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -88,7 +88,8 @@ def forward(m: int, x: Array, w: Array, geometry: Geometry) -> Array:
             products = (_row_of_tiles(whole, bt, m, tq) @ u).reshape(len(bt), n, tp, tq, o)
             return xp.stack([_combine(row, products) for row in at], axis=3).reshape(n, tp, tq * m, o)
 
-        parts = in_turn(row_of_outputs, ((_combine(row, rows), u[i]) for i, row in enumerate(bt)))
+        wholes = xp.stack([_combine(row, rows) for row in bt])  # (t, N, TP, W, C)
+        parts = mapped(row_of_outputs, wholes, u)
         y = xp.stack([_combine(row, parts) for row in at], axis=2).reshape(n, tp * m, tq * m, o)
         return y[:, : axes[0].out, : axes[1].out]
 
@@ -107,8 +108,8 @@ def weight_gradient(m: int, x: Array, dy: Array, geometry: Geometry) -> Array:
         v, z = _row_of_tiles(seen, bt, m, tq), _row_of_tiles(given, a, m, tq)  # (t, T, C), (t, T, O)
         return v.swapaxes(1, 2) @ z  # (t, C, O)
 
-    rows = ((_combine(b, seen), _combine(c, given)) for b, c in zip(bt, a, strict=True))
-    du = xp.stack(in_turn(row_of_products, rows))  # (t, t, C, O)
+    first, second = (xp.stack([_combine(row, rows) for row in matrix]) for matrix, rows in ((bt, seen), (a, given)))
+    du = mapped(row_of_products, first, second)  # (t, t, C, O)
     return (gg.T @ du.reshape(len(gg), -1)).reshape(*(axis.window for axis in axes), *du.shape[2:])
 
 
@@ -119,4 +120,5 @@ def _supports(windows: tuple[int, ...], geometry: Geometry) -> bool:
 
 
 winograd2 = from_passes("winograd2", partial(forward, 2), partial(weight_gradient, 2), partial(_supports, (3, 5)))
+winograd3 = from_passes("winograd3", partial(forward, 3), partial(weight_gradient, 3), partial(_supports, (2,)))
 winograd4 = from_passes("winograd4", partial(forward, 4), partial(weight_gradient, 4), partial(_supports, (3,)))

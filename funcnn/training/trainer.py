@@ -14,7 +14,8 @@ import optax
 from funcnn.arguments import check_key, check_option
 from funcnn.arrays import Array, PyTree
 from funcnn.layer import Layer
-from funcnn.losses import accuracy, softmax_cross_entropy
+from funcnn.losses import negative_log_likelihood, softmax_cross_entropy
+from funcnn.metrics import accuracy
 from funcnn.shown import readable
 from funcnn.training.gradients import GRADIENTS, Gradient, Loss
 from funcnn.training.monitoring import Metrics, Monitor
@@ -90,10 +91,11 @@ class Trainer(NamedTuple):
                 raise ValueError(f"training: expected metrics to return a dict without 'loss', which is there already, got {got}")
             return measured
         arrays = all(isinstance(tree, np.ndarray | jax.Array) for tree in (outputs, targets))
-        classes = arrays and outputs.ndim == 2 and outputs.shape[1] > 1
-        labels = classes and targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer)
-        crossed = classes and getattr(self.loss, "func", self.loss) is softmax_cross_entropy
-        return {"accuracy": accuracy(outputs, targets)} if labels or crossed else {}
+        classes = arrays and outputs.ndim > 1 and outputs.shape[-1] > 1
+        labels = classes and targets.ndim == outputs.ndim - 1 and jnp.issubdtype(targets.dtype, jnp.integer)
+        crossed = classes and getattr(self.loss, "func", self.loss) in (softmax_cross_entropy, negative_log_likelihood)
+        options = getattr(self.loss, "keywords", {})  # of a functools.partial
+        return {"accuracy": accuracy(outputs, targets, ignored_label=options.get("ignored_label"))} if labels or crossed else {}
 
 
 setattr(Trainer, "__signature__", readable(inspect.signature(Trainer)))  # noqa: B010  (it is no field)

@@ -225,7 +225,7 @@ LABELS = np.arange(4, dtype="int32") % 3
 """For losses of four examples."""
 
 
-def cross_entropy(change: Change | None = None, **options: float) -> Layer:
+def cross_entropy(change: Change | None = None, **options: Any) -> Layer:
     """Cross-entropy of four examples, whose gradient is changed."""
 
     def loss(logits, labels):
