@@ -15,7 +15,6 @@ import pytest
 import funcnn as fn
 from experiments import filters, simplecnn
 from experiments.__main__ import NAMES, main
-from experiments.common.comparing import multiply_adds
 from experiments.common.trainings import fingerprint, train
 from experiments.digits import TRAINER, digits
 from tests.test_idx import OFFICIAL
@@ -159,14 +158,6 @@ def test_filters_that_are_left_as_drawn_do_not_move():
     updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
     for layer, update in zip(filters.LAYERS, updates, strict=True):
         assert all((leaf != 0).any() == (layer.name == "dense") for leaf in jax.tree.leaves(update))
-
-
-def test_multiply_adds_are_counted_by_hand():
-    layers = (fn.conv(4, (3, 3)), fn.relu, fn.conv(8, (5, 5), stride=2, groups=2), fn.max_pool((2, 2)), fn.flatten, fn.dense(10))
-    by_hand = 8 * 8 * 4 * 9 * 1 + 4 * 4 * 8 * 25 * 2 + 32 * 10
-    assert multiply_adds(layers, (8, 8, 1)) == by_hand
-    with pytest.raises(ValueError, match=r"^multiply_adds: expected layers in a row, got the combinator residual; give its layers$"):
-        multiply_adds((fn.residual(fn.conv(1, (3, 3))),), (8, 8, 1))
 
 
 def test_one_seed_is_one_result():

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -13,26 +12,8 @@ from experiments.common.options import SeedsOptions
 from experiments.common.run import Run
 from experiments.common.trainings import Training, first, spread, train_seeds
 from funcnn import datasets, training
-from funcnn.combinators import out_shape
 
 COUNTS = ("parameters", "multiply_adds")
-
-
-def multiply_adds(layers: Sequence[fn.Layer], in_shape: tuple[int, ...]) -> int:
-    """The multiply-adds of one image's forward pass: of every kernel entry one at each output position.
-
-    Raises:
-        ValueError: a combinator with parameters among the layers, into which this does not see.
-    """
-    total = 0
-    for layer in layers:
-        params, state = layer.init(jax.random.key(0), in_shape)
-        if isinstance(params, tuple) and jax.tree.leaves(params):
-            raise ValueError(f"multiply_adds: expected layers in a row, got the combinator {layer.name}; give its layers")
-        in_shape = out_shape(layer, params, state, in_shape)
-        if isinstance(params, Mapping) and "w" in params:
-            total += params["w"].size * int(np.prod(in_shape[:-1]))
-    return total
 
 
 def compare(name: str, options: SeedsOptions, trainers: Mapping[str, training.Trainer], epochs: int, data: datasets.Split) -> None:
@@ -56,7 +37,7 @@ def _row(net: fn.Layer, trainings: Sequence[Training], in_shape: tuple[int, ...]
     return {
         "test_accuracies": [t.test_accuracy for t in trainings],
         "parameters": fn.count_parameters(trainings[0].ts.params),
-        "multiply_adds": multiply_adds(net.layers, in_shape),
+        "multiply_adds": fn.summary(net, in_shape, train=False).multiply_adds_forward,
         "seconds_per_epoch": float(np.median(seconds[1:] or seconds)),  # the first compiles
     }
 

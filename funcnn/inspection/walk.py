@@ -30,10 +30,10 @@ def summary(
     """How large a network is, how much it computes and keeps, layer by layer, from shapes alone: `print(fn.summary(net, (32, 32, 3)))`.
 
     A multiply-add is two operations. Of a convolution counts what its definition takes, whichever algorithm runs: one for each tap that
-    meets an input and no padding (tables that count padding too say up to 20 % more); of a dense layer likewise. Of other layers counts
-    what XLA counts in their two passes, where an operation on single numbers is half a multiply-add. So the sums agree with XLA's
-    analysis of the network of `jax.lax.conv_general_dilated` and `jax.grad`. Of a loop inside a layer XLA counts one round. Backward is
-    all gradients, that of the network's input too, as `backward` computes it.
+    meets an input and no padding (tables that count padding too say up to 20 % more); of dense layers and max pooling likewise. Of other
+    layers counts what XLA counts in their forward pass and in JAX's gradient of it, where an operation on single numbers is half a
+    multiply-add (of a loop it counts one round). So a network's numbers are those of XLA's analysis of the same network made of
+    `jax.lax` and differentiated by `jax.grad`. Backward is all gradients, that of the input too, as `backward` computes it.
 
     Residuals count as they are kept: an array that two layers keep is one in the combinator around them, where parameters take no
     memory of their own. The layers inside a `recompute` say what they keep while its backward pass runs.
@@ -55,11 +55,8 @@ def summary(
     check_layers("summary", (net,))
     check_in_shape("summary", in_shape, ("...",))
     batch = check_option("summary", "batch", batch)
-    for what, value, known in (
-        ("dtype", str(jnp.dtype(dtype)), DTYPES),
-        ("platform", platform, PLATFORMS),
-        ("train", train, (True, False)),
-    ):
+    dtype = getattr(dtype, "__name__", str(dtype))
+    for what, value, known in (("dtype", dtype, DTYPES), ("platform", platform, PLATFORMS), ("train", train, (True, False))):
         if value not in known:
             raise ValueError(f"summary: expected {what} to be one of {known}, got {value!r}")
     x = jax.ShapeDtypeStruct((batch, *in_shape), dtype)
@@ -117,9 +114,9 @@ def _look(at: _Passes, layer: Layer, params: PyTree, state: PyTree, x: Any) -> t
         found, out = _visit(at, inner, p, s, outputs[-1] if outputs and layer.in_series else x)
         inside.append(found._replace(name=f"{label}{found.name}"))
         outputs.append(out)
-    there, back, algorithm = _work(at, layer, params, x, forward, inside, outputs)
+    there, back, algorithm = _work(at, layer, params, state, x, forward, inside, outputs)
     again = isinstance(residuals, RECOMPUTE)
-    back += there if again and (inside or layer.work) else 0  # else XLA has seen it in the backward pass
+    back += there * again
     name = f"recompute({layer.name})" if again else layer.name
     return Summary(name, y.shape[1:], count_parameters(params), there, back, kept, algorithm, tuple(inside)), y
 
@@ -138,16 +135,36 @@ def _inside(layer: Layer, params: PyTree, state: PyTree, residuals: PyTree) -> l
 
 
 def _work(
-    at: _Passes, layer: Layer, params: PyTree, x: Any, forward: Traced, inside: Sequence[Summary], outputs: Sequence[Any]
+    at: _Passes, layer: Layer, params: PyTree, state: PyTree, x: Any, forward: Traced, inside: Sequence[Summary], outputs: Sequence[Any]
 ) -> tuple[int, int, str]:
     """Multiply-adds of both passes, and whose algorithm."""
-    y, _, residuals = forward.out
     if inside:
+        y, _, residuals = forward.out
         there, back = _merging(at, x, outputs, y, residuals) if len(inside) > 1 and not layer.in_series else (0, 0)
         return there + sum(s.multiply_adds_forward for s in inside), back + sum(s.multiply_adds_backward for s in inside), ""
     if layer.work:
         return _asked(at, layer, params, x)
-    return at.count(forward), at.count(at.trace(layer.backward, residuals, y)), ""
+    return *_counted(at, layer, params, state, x, forward), ""
+
+
+def _counted(at: _Passes, layer: Layer, params: PyTree, state: PyTree, x: Any, forward: Traced) -> tuple[int, int]:
+    """What XLA counts in the forward pass and in JAX's gradient of it; where JAX has none, in `backward`."""
+
+    def both(params: PyTree, state: PyTree, x: Any, key: Any, dy: Any) -> Any:
+        y, pull, rest = jax.vjp(lambda p, x: _apart(layer.forward(p, state, x, key=key, train=at.train)), params, x, has_aux=True)
+        return y, rest, pull(dy)
+
+    y, _, residuals = forward.out
+    there = at.count(forward)
+    try:
+        return there, at.count(at.trace(both, params, state, x, at.key, y)) - there
+    except (TypeError, ValueError, NotImplementedError):
+        return there, at.count(at.trace(layer.backward, residuals, y))
+
+
+def _apart(returned: tuple[Any, PyTree, PyTree]) -> tuple[Any, PyTree]:
+    y, *rest = returned
+    return y, rest
 
 
 def _asked(at: _Passes, layer: Layer, params: PyTree, x: Any) -> tuple[int, int, str]:

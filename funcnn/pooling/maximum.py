@@ -92,7 +92,14 @@ def max_pool(
         return (), rounded(overlap_add(lambda k: masked(largest[k], share), axes), dy)
 
     pair = (forward_first, backward_first) if ties == "first" else (forward_split, backward_split)
-    return stateless("max_pool", *pair)
+
+    def work(params, x):
+        """A comparison for each entry of a window but the first; on the way back they are told apart again, and one is added to."""
+        axes = axes_of(options, x)
+        windows, taps = x.shape[0] * prod(a.out for a in axes) * x.shape[-1], prod(a.window for a in axes)
+        return windows * (taps - 1) // 2, windows * taps // 2, ""
+
+    return stateless("max_pool", *pair)._replace(work=work)
 
 
 def index_dtype(count: int) -> str:
