@@ -67,7 +67,7 @@ def upsample(
     else:
         given = tuple(check_option("upsample", "every size", n) for n in given)
 
-    def axes_of(x):
+    def axes_of(x: Array) -> list[tuple[int, int, Any]]:
         """(H, P, the factor where it was given) for each axis."""
         check_array("upsample", "x", x, ("N", *letters, "C"))
         each = given if rank else given * (x.ndim - 2)

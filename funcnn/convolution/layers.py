@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 from jax.nn.initializers import Initializer, he_normal, zeros
 from jax.random import fold_in
