@@ -59,6 +59,7 @@ def upsample(
         raise ValueError(f"upsample: expected a factor or a size, got factor {factor!r} and size {size!r}")
     if check_flag("upsample", "align_corners", align_corners) and method == "nearest":
         raise ValueError('upsample: expected align_corners with a linear method, got "nearest"; the nearest row has no corners to align')
+    given: tuple[Any, ...]
     given, rank = _per_axis(factor if size is None else size, RANKS[method])
     letters = spatial_letters(rank) if rank else ("H", "...")
     if size is None:
@@ -66,7 +67,7 @@ def upsample(
     else:
         given = tuple(check_option("upsample", "every size", n) for n in given)
 
-    def axes_of(x):
+    def axes_of(x: Array) -> list[tuple[int, int, Any]]:
         """(H, P, the factor where it was given) for each axis."""
         check_array("upsample", "x", x, ("N", *letters, "C"))
         each = given if rank else given * (x.ndim - 2)

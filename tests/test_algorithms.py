@@ -1,6 +1,7 @@
 """Fast algorithms: how far their rounding goes, what they refuse, and when `auto` takes them."""
 
 import importlib
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,12 @@ import pytest
 
 import funcnn as fn
 from funcnn import convolution, cpu
-from funcnn.convolution.auto import frequencies_pay, tile_that_pays
+from funcnn.convolution.auto import frequencies_pay, phases_pay, tile_that_pays
 from funcnn.convolution.geometry import window
+from funcnn.convolution.winograd import forward as winograd_forward
 from funcnn.convolution.winograd import weight_gradient
 
+blocks = importlib.import_module("funcnn.convolution.phases")
 FAST = {
     (convolution.winograd2, 3): 2e-6,
     (convolution.winograd2, 5): 2e-5,
@@ -191,6 +194,45 @@ def test_auto_takes_for_each_pass_what_moves_the_fewest_numbers(shape, compiled,
         asked.clear()
         passes(convolution.auto, *(convert(a.astype("float32")) for a in arrays), geometry)
         assert asked == [y, dw, dx]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation", "groups", "pays"),
+    [((4, 4), 2, 1, 1, True), ((2, 2), 2, 1, 1, True), ((3, 3), 2, 1, 1, False), ((3, 3), 3, 1, 1, True), ((3, 4), (1, 2), (2, 1), 1, True),
+     ((4, 4), 2, 2, 1, False), ((4, 4), 2, 1, 2, False), ((3, 3), 1, 1, 1, False), ((1, 1), 2, 1, 1, False), ((257,), 64, 1, 1, True)],
+)  # fmt: skip
+def test_auto_goes_over_blocks_where_they_need_few_zeros(kernel, stride, dilation, groups, pays):
+    geometry = window("conv", kernel, stride, "SAME", dilation).over((64,) * len(kernel))._replace(groups=groups)
+    assert phases_pay(geometry) == pays
+
+
+def test_auto_takes_winograd_over_blocks():
+    """Of x and dy as blocks of 2 x 2, with 256 channels: what comes out is bit for bit that of F(3x3, 2x2)."""
+    rng = np.random.default_rng(0)
+    x, w, dy = (rng.standard_normal(s).astype("float32") for s in ((2, 10, 12, 64), (4, 4, 64, 64), (2, 5, 6, 64)))
+    geometry = window("conv", (4, 4), 2, 1).over((10, 12))
+
+    def by_winograd(x, w, dy):
+        to, back = (partial(run, 3) for run in (winograd_forward, weight_gradient))
+        dx, dw = blocks.input_gradient_by(to, w, dy, geometry), blocks.weight_gradient(back, x, dy, geometry)
+        return blocks.forward(to, x, w, geometry), dx, dw
+
+    for a, b in zip(
+        passes(convolution.auto, *map(jnp.asarray, (x, w, dy)), geometry), by_winograd(*map(jnp.asarray, (x, w, dy))), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * np.abs(b).max())
+
+
+def test_long_strided_windows_compile_to_few_operations():
+    """A filter bank of 256 taps, which one slice a tap took 22 s to compile."""
+    layer = fn.conv_transpose(1, (256,), stride=64, padding=96, bias=False)
+    params, x = {"w": jnp.ones((256, 1, 16))}, jnp.ones((2, 20, 16))
+
+    def both(params, x):
+        y, _, residuals = layer.forward(params, (), x)
+        return y, layer.backward(residuals, y)
+
+    assert jax.jit(both).lower(params, x).as_text().count("stablehlo.slice") < 60
 
 
 def test_fourier_transforms_keep_the_dtype():

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 from jax.nn.initializers import Initializer, he_normal, zeros
 from jax.random import fold_in
@@ -61,7 +61,7 @@ def conv(
     if not isinstance(algorithm, ConvAlgorithm):
         raise ValueError(f"conv: expected algorithm to be one of fn.convolution, such as fn.convolution.im2col, got {algorithm!r}")
     options, around = _options_of(kernel_size, stride, padding, dilation)
-    mode = str(padding).lower()
+    mode: Any = str(padding).lower()  # that of `around`, where there is one
     spatial, seen = options.letters, "C" if groups == 1 else f"C / {groups}"
     entries = {"w": (*options.sizes, seen, features)} | ({"b": (features,)} if bias else {})
 
@@ -106,7 +106,7 @@ def _options_of(
 ) -> tuple[Window, Widths]:
     """The checked options, and the rows of x that a mode puts around it before the windows are laid; () where no mode does."""
     if not isinstance(padding, str) or padding not in ("REFLECT", "EDGE", "CIRCULAR", "CAUSAL"):
-        return window("conv", kernel_size, stride, padding, dilation), ()
+        return window("conv", kernel_size, stride, padding, dilation), ()  # pyrefly: ignore
     options = window("conv", kernel_size, stride, "VALID", dilation)
     rows = [(k - 1) * d for k, d in zip(options.sizes, options.dilations, strict=True)]
     if padding != "CAUSAL":

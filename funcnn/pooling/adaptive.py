@@ -39,8 +39,8 @@ def adaptive_avg_pool(out_sizes: OutSizes) -> Layer:
 
     def forward(params, x):
         """y[p] = mean of x[h] over the bin of p, one axis after the other."""
-        y = widened(x)
-        for d, b in enumerate(bins_of(x), start=1):
+        bins, y = bins_of(x), widened(x)
+        for d, b in enumerate(bins, start=1):
             y = in_bins(y, d, b, 0).sum(d + 1) * b.share(y, d)  # (N, P, W, C), then (N, P, Q, C)
         return rounded(y, x), x[:0]
 
