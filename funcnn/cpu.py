@@ -47,7 +47,7 @@ def by_platform(cpu: Callable[..., PyTree], elsewhere: Callable[..., PyTree], *a
 
     Of what JAX differentiates at this very moment JAX's default platform decides: it would differentiate both, and trace twice as long.
     """
-    known = _known()
+    known = _on_cpu.value if cpu_tuning.value is None else cpu_tuning.value
     tracers = [a for a in arrays if isinstance(a, jax.core.Tracer)]
     if known is None and _differentiated(*tracers):
         known = jax.default_backend() == "cpu"
@@ -61,12 +61,8 @@ def by_platform(cpu: Callable[..., PyTree], elsewhere: Callable[..., PyTree], *a
 
 def for_cpu() -> bool:
     """Whether what is asked for now is meant for a CPU: as the switch says, or JAX's default platform."""
-    known = _known()
+    known = _on_cpu.value if cpu_tuning.value is None else cpu_tuning.value
     return jax.default_backend() == "cpu" if known is None else known
-
-
-def _known() -> bool | None:
-    return _on_cpu.value if cpu_tuning.value is None else cpu_tuning.value
 
 
 _on_cpu = jax.make_user_context(None)

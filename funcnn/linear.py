@@ -41,11 +41,7 @@ def dense(features: int, *, w_init: Initializer = he_normal(), b_init: Initializ
         check_array("dense", "dy", dy, (x.shape[0], features))
         return {"w": matmul(x.T, dy), "b": sum_rows(dy)}, matmul(dy, w.T)  # (D, O), (O,), (N, D)
 
-    def work(params, x):
-        products, sums = x.size * features, x.shape[0] * features // 2
-        return products + sums, 2 * products + sums, ""
-
-    return stateless("dense", forward, backward, init)._replace(work=work)
+    return stateless("dense", forward, backward, init)
 
 
 # Learned offsets and factors

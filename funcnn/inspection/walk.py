@@ -30,10 +30,10 @@ def summary(
     """How large a network is, how much it computes and keeps, layer by layer, from shapes alone: `print(fn.summary(net, (32, 32, 3)))`.
 
     A multiply-add is two operations. Of a convolution counts what its definition takes, whichever algorithm runs: one for each tap that
-    meets an input and no padding (tables that count padding too say up to 20 % more); of dense layers and max pooling likewise. Of other
-    layers counts what XLA counts in their forward pass and in JAX's gradient of it, where an operation on single numbers is half a
-    multiply-add (of a loop it counts one round). So a network's numbers are those of XLA's analysis of the same network made of
-    `jax.lax` and differentiated by `jax.grad`. Backward is all gradients, that of the input too, as `backward` computes it.
+    meets an input and no padding (tables that count padding too say up to 20 % more). Of max pooling counts a comparison for each entry
+    of a window, of other layers what XLA counts in their forward pass and in JAX's gradient of it, where an operation on single numbers
+    is half a multiply-add (of a loop it counts one round). So a network's numbers are those of XLA's analysis of the same network made
+    of `jax.lax` and differentiated by `jax.grad`. Backward is all gradients, that of the input too, as `backward` computes it.
 
     Residuals count as they are kept: an array that two layers keep is one in the combinator around them, where parameters take no
     memory of their own. The layers inside a `recompute` say what they keep while its backward pass runs.
