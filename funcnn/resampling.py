@@ -78,8 +78,9 @@ def upsample(
 
     def forward(params, x):
         """y[p] = sum over rows h of weight[p, h] x[h], along every axis."""
+        axes = axes_of(x)
         y = widened(x)
-        for axis, (n, out, by) in enumerate(axes_of(x), 1):
+        for axis, (n, out, by) in enumerate(axes, 1):
             y = _mixed(y, axis, _taps(n, out, by, method, align_corners)) if out != n else y
         return rounded(y, x), x[:0]  # (N, P, Q, C)
 
