@@ -1,7 +1,7 @@
 """The layer `conv`. N H W C in, O output channels, KH KW kernel, P Q output rows and columns."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from jax.nn.initializers import Initializer, he_normal, zeros
 from jax.random import fold_in
@@ -12,7 +12,7 @@ from funcnn.convolution.auto import auto
 from funcnn.convolution.geometry import Padding, Window, window
 from funcnn.cpu import sum_rows
 from funcnn.layer import Layer, constructor, stateless
-from funcnn.padding import Widths, extended, folded
+from funcnn.padding import Mode, Widths, extended, folded
 
 
 @constructor
@@ -58,8 +58,7 @@ def conv(
         raise ValueError(f"conv: expected features to be a multiple of the {groups} groups, got {features}")
     if not isinstance(algorithm, ConvAlgorithm):
         raise ValueError(f"conv: expected algorithm to be one of fn.convolution, such as fn.convolution.im2col, got {algorithm!r}")
-    options, around = _options_of(kernel_size, stride, padding, dilation)
-    mode = str(padding).lower()
+    options, mode, around = _options_of(kernel_size, stride, padding, dilation)
     spatial, seen = options.letters, "C" if groups == 1 else f"C / {groups}"
     entries = {"w": (*options.sizes, seen, features)} | ({"b": (features,)} if bias else {})
 
@@ -95,16 +94,20 @@ def conv(
     return stateless("conv", forward, backward, init)
 
 
+MODES: dict[str, Mode] = {"REFLECT": "reflect", "EDGE": "edge", "CIRCULAR": "circular"}
+"""Padding by rows of x itself."""
+
+
 def _options_of(
-    kernel_size: Sequence[int], stride: int | Sequence[int], padding: Padding | str, dilation: int | Sequence[int]
-) -> tuple[Window, Widths]:
-    """The checked options, and the rows of x that a mode puts around it before the windows are laid; () where no mode does."""
-    if not isinstance(padding, str) or padding not in ("REFLECT", "EDGE", "CIRCULAR", "CAUSAL"):
-        return window("conv", kernel_size, stride, padding, dilation), ()
+    kernel_size: Sequence[int], stride: int | Sequence[int], padding: Any, dilation: int | Sequence[int]
+) -> tuple[Window, Mode, Widths]:
+    """The checked options; and a mode, and the rows that it puts around x before the windows are laid, () where no mode does."""
+    if not isinstance(padding, str) or padding not in (*MODES, "CAUSAL"):
+        return window("conv", kernel_size, stride, padding, dilation), "edge", ()
     options = window("conv", kernel_size, stride, "VALID", dilation)
     rows = [(k - 1) * d for k, d in zip(options.sizes, options.dilations, strict=True)]
     if padding != "CAUSAL":
-        return options, tuple((n // 2, n - n // 2) for n in rows)
+        return options, MODES[padding], tuple((n // 2, n - n // 2) for n in rows)
     if len(rows) > 1:
         raise ValueError(f'conv: expected padding "CAUSAL" over one spatial axis, got it over {len(rows)}')
-    return options._replace(padding=((rows[0], 0),)), ()
+    return options._replace(padding=((rows[0], 0),)), "edge", ()
