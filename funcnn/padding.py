@@ -1,4 +1,4 @@
-"""Padding and cropping. N examples, H W (or any number of) spatial axes, C channels; low rows lie before the first, high after the last."""
+"""Padding and cropping. N H W C in, or any other number of spatial axes; low rows come before the first, high after the last."""
 
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -40,7 +40,7 @@ def pad(
         A layer from (N, H, W, C) to (N, low + H + high, ..., C), for any number of spatial axes; it keeps only its input's shape.
 
     Raises:
-        ValueError: an option out of range; more rows than there are ("circular", "symmetric"), or than beside the edge ("reflect").
+        ValueError: an option out of range; more rows than there are ("circular", "symmetric") or are beside the edge ("reflect").
     """
     widths_of = _widths("pad", "padding", padding, "; fn.crop takes rows away")
     if not isinstance(mode, str) or mode not in ("constant", "reflect", "edge", "circular", "symmetric"):

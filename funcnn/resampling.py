@@ -1,7 +1,7 @@
 """Resampling: rows in between, fewer rows, and channels as rows. N H W C in, P Q output rows and columns; any number of spatial axes."""
 
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from operator import add
 from typing import Any, Literal, NamedTuple
 
@@ -53,87 +53,106 @@ def upsample(
     Raises:
         ValueError: an option out of range; no row left.
     """
-    if not isinstance(method, str) or method not in RANKS:
-        raise ValueError(f'upsample: expected method "nearest", "linear", "bilinear" or "trilinear", got {method!r}')
-    if (factor is None) == (size is None):
-        raise ValueError(f"upsample: expected a factor or a size, got factor {factor!r} and size {size!r}")
+    axes_of = _axes_of(factor, size, method)
     if check_flag("upsample", "align_corners", align_corners) and method == "nearest":
         raise ValueError('upsample: expected align_corners with a linear method, got "nearest"; the nearest row has no corners to align')
-    given: tuple[Any, ...]
-    given, rank = _per_axis(factor if size is None else size, RANKS[method])
-    letters = spatial_letters(rank) if rank else ("H", "...")
-    if size is None:
-        given = tuple(check_number("upsample", "every factor", f, "a number above 0", lambda f: 0 < f < MOST) for f in given)
-    else:
-        given = tuple(check_option("upsample", "every size", n) for n in given)
-
-    def axes_of(x: Array) -> list[tuple[int, int, Any]]:
-        """(H, P, the factor where it was given) for each axis."""
-        check_array("upsample", "x", x, ("N", *letters, "C"))
-        each = given if rank else given * (x.ndim - 2)
-        axes = [(n, int(n * g), g) if size is None else (n, g, None) for n, g in zip(x.shape[1:-1], each, strict=True)]
-        if not all(n >= 1 and 1 <= out < MOST for n, out, _ in axes):
-            outs = tuple(out for _, out, _ in axes)
-            raise ValueError(f"upsample: expected at least one row of x and of y along every axis, got {x.shape[1:-1]} to {outs}")
-        return axes
+    taps_of = _nearest if method == "nearest" else partial(_linear, align_corners=align_corners)
 
     def forward(params, x):
         """y[p] = sum over rows h of weight[p, h] x[h], along every axis."""
+        axes = axes_of(x)
         y = widened(x)
-        for axis, (n, out, by) in enumerate(axes_of(x), 1):
-            y = _mixed(y, axis, _taps(n, out, by, method, align_corners)) if out != n else y
+        for i, a in enumerate(axes, 1):
+            y = mixed(y, i, taps_of(a)) if a.out != a.size else y
         return rounded(y, x), x[:0]  # (N, P, Q, C)
 
     def backward(empty, dy):
         """dx[h] = sum over outputs p of weight[p, h] dy[p], along every axis: a gather too."""
         axes = axes_of(empty)
-        check_array("upsample", "dy", dy, ("N", *(out for _, out, _ in axes), empty.shape[-1]))
+        check_array("upsample", "dy", dy, ("N", *(a.out for a in axes), empty.shape[-1]))
         dx = widened(dy)
-        for axis, (n, out, by) in reversed(list(enumerate(axes, 1))):
-            dx = _mixed(dx, axis, _transposed(_taps(n, out, by, method, align_corners), n)) if out != n else dx
+        for i, a in reversed(list(enumerate(axes, 1))):
+            dx = mixed(dx, i, transposed(taps_of(a), a.size)) if a.out != a.size else dx
         return (), rounded(dx, dy)  # (N, H, W, C)
 
     return stateless("upsample", forward, backward)
 
 
-def _per_axis(value: Any, rank: int | None) -> tuple[tuple[Any, ...], int | None]:
-    """The values for the axes and how many these are; one value for any number of axes where that is None."""
-    if not isinstance(value, tuple | list):
-        return (value,) * (rank or 1), rank
-    if not value or (rank and len(value) != rank):
-        raise ValueError(f"upsample: expected one number per spatial axis{f', that is {rank}' if rank else ''}, got {value!r}")
-    return tuple(value), len(value)
+class Axis(NamedTuple):
+    """`size` rows in, `out` rows out, and the factor where that was given."""
+
+    size: int
+    out: int
+    factor: float | None
 
 
-def _taps(size: int, out: int, by: float | None, method: str, align_corners: bool) -> Taps:
-    """The rows of every output, along an axis of `size` rows and by a factor where one was given.
+def _axes_of(factor: Any, size: Any, method: Any) -> Callable[[Array], list[Axis]]:
+    """Of x, which it checks, its axes; the options are checked at once."""
+    if not isinstance(method, str) or method not in RANKS:
+        raise ValueError(f'upsample: expected method "nearest", "linear", "bilinear" or "trilinear", got {method!r}')
+    if (factor is None) == (size is None):
+        raise ValueError(f"upsample: expected a factor or a size, got factor {factor!r} and size {size!r}")
+    given, rank = factor if size is None else size, RANKS[method]
+    if isinstance(given, tuple | list) and (not given or (rank and len(given) != rank)):
+        raise ValueError(f"upsample: expected one number per spatial axis{f', that is {rank}' if rank else ''}, got {given!r}")
+    values = given if isinstance(given, tuple | list) else (given,) * (rank or 1)
+    if size is None:
+        values = [check_number("upsample", "every factor", v, "a number above 0", lambda v: 0 < v < MOST) for v in values]
+    else:
+        values = [check_option("upsample", "every size", v) for v in values]
+    any_rank = rank is None and not isinstance(given, tuple | list)
+    letters = ("H", "...") if any_rank else spatial_letters(len(values))
 
-    "nearest" rounds as PyTorch does in float64, and is exact where it can be: PyTorch in float32 misses a row here and there (2 rows to
-    82). As in PyTorch over two axes, twice as many rows are each row twice, by whatever factor.
+    def of(x: Array) -> list[Axis]:
+        check_array("upsample", "x", x, ("N", *letters, "C"))
+        each = zip(x.shape[1:-1], values * (x.ndim - 2) if any_rank else values, strict=True)
+        axes = [Axis(n, int(n * v), v) if size is None else Axis(n, int(v), None) for n, v in each]
+        if not all(a.size >= 1 and 1 <= a.out < MOST for a in axes):
+            outs = tuple(a.out for a in axes)
+            raise ValueError(f"upsample: expected at least one row of x and of y along every axis, got {x.shape[1:-1]} to {outs}")
+        return axes
+
+    return of
+
+
+def _nearest(axis: Axis) -> Taps:
+    """The row at p / factor, rounded down as PyTorch does it in float64, and exact where it can be.
+
+    In float32 PyTorch misses a row here and there (2 rows to 82). As in PyTorch over two axes, twice as many rows are each row twice, by
+    whatever factor.
     """
-    p, step = np.arange(out), size / out if by is None else 1 / by
-    if method == "nearest":
-        exact = by is None or by.is_integer() or out == 2 * size
-        row = p * size // out if exact else np.floor((p * step).astype("float32")).astype("int64")
-        return Taps(np.minimum(row, size - 1)[:, None], np.ones((out, 1)))
-    place = p * ((size - 1) / (out - 1) if out > 1 else 0.0) if align_corners else np.maximum((p + 0.5) * step - 0.5, 0)
+    size, out, factor = axis
+    p = np.arange(out)
+    if factor is None or factor.is_integer() or out == 2 * size:
+        row = p * size // out
+    else:
+        row = np.floor((p * (1 / factor)).astype("float32")).astype("int64")
+    return Taps(np.minimum(row, size - 1)[:, None], np.ones((out, 1)))
+
+
+def _linear(axis: Axis, *, align_corners: bool) -> Taps:
+    """The two rows around the place of every output, by their nearness."""
+    size, out, factor = axis
+    p, step = np.arange(out), size / out if factor is None else 1 / factor
+    between_corners = (size - 1) / (out - 1) if out > 1 else 0.0
+    place = p * between_corners if align_corners else np.maximum((p + 0.5) * step - 0.5, 0)
     row = np.minimum(place.astype("int64"), size - 1)
     share = np.clip(place - row, 0, 1)  # of the next row
     return Taps(np.stack([row, np.minimum(row + 1, size - 1)], 1), np.stack([1 - share, share], 1))
 
 
-def _transposed(taps: Taps, size: int) -> Taps:
+def transposed(taps: Taps, size: int) -> Taps:
     """The taps of the way back: which outputs each of the `size` rows went into."""
     used = np.flatnonzero(taps.weight)
     rows = taps.index.reshape(-1)[used]
     used, counts = used[np.argsort(rows, kind="stable")], np.bincount(rows, minlength=size)  # by rows; (H,)
     k = np.arange(counts.max())[None]  # (1, K)
-    first, last = (np.clip(i, 0, len(used) - 1)[:, None] for i in (np.cumsum(counts) - counts, np.cumsum(counts) - 1))
-    at = used[np.clip(first + k, None, np.maximum(first, last))]  # (H, K)
+    first = (np.cumsum(counts) - counts)[:, None]  # (H, 1)
+    at = used[np.minimum(first + np.minimum(k, np.maximum(counts[:, None] - 1, 0)), len(used) - 1)]  # (H, K), the last one again at the end
     return Taps(at // taps.index.shape[1], np.where(k < counts[:, None], taps.weight.reshape(-1)[at], 0))
 
 
-def _mixed(x: Array, axis: int, taps: Taps) -> Array:
+def mixed(x: Array, axis: int, taps: Taps) -> Array:
     """y[p] = sum_k weight[p, k] x[index[p, k]] along an axis: (..., P, ...)."""
     xp, (out, k) = namespace(x), taps.index.shape
     after = (1,) * (x.ndim - axis - 1)

@@ -158,9 +158,7 @@ def _checked_padding(name: str, padding: Padding, rank: int) -> Literal["SAME", 
     if isinstance(padding, tuple | list) and len(padding) == rank and all(isinstance(p, tuple | list) and len(p) == 2 for p in padding):
         low_high = ((check_option(name, "padding", low, 0), check_option(name, "padding", high, 0)) for low, high in padding)
         return tuple(low_high)
-    fix = (
-        '; conv alone takes "REFLECT", "EDGE", "CIRCULAR" and "CAUSAL" too, before others stands fn.pad' if isinstance(padding, str) else ""
-    )
+    fix = '; conv alone takes "REFLECT", "EDGE", "CIRCULAR", "CAUSAL" too, else put fn.pad before it' if isinstance(padding, str) else ""
     raise ValueError(
         f'{name}: expected padding "SAME", "VALID", "SAME_LOWER", a whole number of at least 0 or {rank} pairs (low, high), '
         f"got {padding!r}{fix}"

@@ -14,7 +14,7 @@ from funcnn.convolution.geometry import Padding, Window, window
 from funcnn.convolution.work import work as work_of
 from funcnn.cpu import sum_rows
 from funcnn.layer import Layer, constructor, stateless
-from funcnn.padding import Widths, extended, folded
+from funcnn.padding import Mode, Widths, extended, folded
 
 
 @constructor
@@ -60,8 +60,7 @@ def conv(
         raise ValueError(f"conv: expected features to be a multiple of the {groups} groups, got {features}")
     if not isinstance(algorithm, ConvAlgorithm):
         raise ValueError(f"conv: expected algorithm to be one of fn.convolution, such as fn.convolution.im2col, got {algorithm!r}")
-    options, around = _options_of(kernel_size, stride, padding, dilation)
-    mode: Any = str(padding).lower()  # that of `around`, where there is one
+    options, mode, around = _options_of(kernel_size, stride, padding, dilation)
     spatial, seen = options.letters, "C" if groups == 1 else f"C / {groups}"
     entries = {"w": (*options.sizes, seen, features)} | ({"b": (features,)} if bias else {})
 
@@ -101,16 +100,20 @@ def conv(
     return stateless("conv", forward, backward, init)._replace(work=work)
 
 
+MODES: dict[str, Mode] = {"REFLECT": "reflect", "EDGE": "edge", "CIRCULAR": "circular"}
+"""Padding by rows of x itself."""
+
+
 def _options_of(
-    kernel_size: Sequence[int], stride: int | Sequence[int], padding: Padding | str, dilation: int | Sequence[int]
-) -> tuple[Window, Widths]:
-    """The checked options, and the rows of x that a mode puts around it before the windows are laid; () where no mode does."""
-    if not isinstance(padding, str) or padding not in ("REFLECT", "EDGE", "CIRCULAR", "CAUSAL"):
-        return window("conv", kernel_size, stride, padding, dilation), ()  # pyrefly: ignore
+    kernel_size: Sequence[int], stride: int | Sequence[int], padding: Any, dilation: int | Sequence[int]
+) -> tuple[Window, Mode, Widths]:
+    """The checked options; and a mode, and the rows that it puts around x before the windows are laid, () where no mode does."""
+    if not isinstance(padding, str) or padding not in (*MODES, "CAUSAL"):
+        return window("conv", kernel_size, stride, padding, dilation), "edge", ()
     options = window("conv", kernel_size, stride, "VALID", dilation)
     rows = [(k - 1) * d for k, d in zip(options.sizes, options.dilations, strict=True)]
     if padding != "CAUSAL":
-        return options, tuple((n // 2, n - n // 2) for n in rows)
+        return options, MODES[padding], tuple((n // 2, n - n // 2) for n in rows)
     if len(rows) > 1:
         raise ValueError(f'conv: expected padding "CAUSAL" over one spatial axis, got it over {len(rows)}')
-    return options._replace(padding=((rows[0], 0),)), ()
+    return options._replace(padding=((rows[0], 0),)), "edge", ()
