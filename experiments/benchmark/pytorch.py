@@ -120,3 +120,55 @@ def _one(spec: Spec, params: Any, shape: tuple[int, ...], place: Callable, leave
             features = [s[1] for s in inner if s[0] == "conv"][-1]
             return lambda x: first(x) + second(x), (*(-(-s // stride) for s in shape[:2]), features)
     raise ValueError(f"build: unknown layer {spec!r}")
+
+
+def resnet_step(x: np.ndarray, labels: np.ndarray, params: Any, channels_last: bool, rate: float, momentum: float) -> Callable[[], float]:
+    """A training step of a ResNet for small images, whose params are those of funcnn's with every block written out."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    leaves: list[torch.Tensor] = []
+
+    def parameter(a: np.ndarray) -> torch.Tensor:
+        t = torch.tensor(np.ascontiguousarray(a)).to(DEVICE)
+        leaves.append((t.contiguous(memory_format=layout) if t.ndim == 4 else t).requires_grad_())
+        return leaves[-1]
+
+    def normalized(p: Any, stride: int = 1) -> Callable:
+        w, scale, shift = parameter(p[0]["w"].transpose(3, 2, 0, 1)), parameter(p[1]["scale"]), parameter(p[1]["shift"])
+        mean, var = torch.zeros_like(scale), torch.ones_like(scale)
+        return lambda x: F.batch_norm(F.conv2d(x, w, None, stride, 1), mean, var, scale, shift, training=True)
+
+    def block(p: Any, stride: int) -> Callable:
+        first, second = normalized(p[0][0][0], stride), normalized(p[0][0][1])
+
+        def run(x: torch.Tensor) -> torch.Tensor:
+            shortcut = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, x.shape[1])) if stride > 1 else x
+            return torch.relu(second(torch.relu(first(x))) + shortcut)
+
+        return run
+
+    stem, stages, head = normalized(params[0]), params[1:-2], params[-1]
+    blocks = [block(p, stride) for p, stride in _strided(stages)]
+    w, b = parameter(head["w"].T), parameter(head["b"])
+    images, targets = (
+        torch.tensor(x).permute(0, 3, 1, 2).to(DEVICE).contiguous(memory_format=layout),
+        torch.tensor(labels).long().to(DEVICE),
+    )
+    optimizer = torch.optim.SGD(leaves, rate, momentum)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        h = torch.relu(stem(images))
+        for run in blocks:
+            h = run(h)
+        loss = F.cross_entropy(F.linear(h.mean((2, 3)), w, b), targets)
+        loss.backward()
+        optimizer.step()
+        wait()
+        return float(loss.detach())
+
+    return step
+
+
+def _strided(stages: Any) -> list[tuple[Any, int]]:
+    """Every block's params with its stride: stages are copies, one block of stride 2, copies, and so on."""
+    return [(p, stride) for i, stage in enumerate(stages) for p, stride in ([(stage, 2)] if i % 2 else [(p, 1) for p in stage])]
