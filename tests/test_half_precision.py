@@ -127,23 +127,35 @@ def test_long_sums_obey(many, dtype, library):
     check_layer(many.layer, halved((params, state, x, dy), dtype), True, library, **options)
 
 
+NORMS = {
+    "batch_norm": fn.batch_norm(),
+    "layer_norm": fn.layer_norm(),
+    "layer_norm over an image": fn.layer_norm(axes=3),
+    "rms_norm": fn.rms_norm(axes=3),
+    "group_norm": fn.group_norm(1),
+    "instance_norm": fn.instance_norm(),
+}
+
+
 @pytest.mark.parametrize(("mean", "deviation"), [(0, 400), (1000, 1), (1000, 400), (0, 1e-3)])
+@pytest.mark.parametrize("norm", [pytest.param(n, id=name, marks=[pytest.mark.slow] * (name != "batch_norm")) for name, n in NORMS.items()])
 @each_half
 @each_library
-def test_statistics_neither_overflow_nor_lose_the_spread(mean, deviation, dtype, library):
+def test_statistics_neither_overflow_nor_lose_the_spread(norm, mean, deviation, dtype, library):
     rng = np.random.default_rng(5)
     x, dy = mean + deviation * rng.standard_normal((64, 12, 12, 3)), rng.standard_normal((64, 12, 12, 3))
-    params = {"scale": rng.uniform(0.5, 1.5, 3), "shift": rng.standard_normal(3)}
-    state = {"mean": np.full(3, mean), "var": np.full(3, min(deviation**2, 3e4))}  # what float16 can hold
-    for train in (True, False):
-        check_layer(fn.batch_norm(), halved((params, state, x, dy), dtype), train, library)
+    shapes, state = jax.eval_shape(lambda: norm.init(KEY, x.shape[1:]))
+    params = {name: rng.uniform(0.5, 1.5, shape.shape) for name, shape in shapes.items()}
+    state = {"mean": np.full(3, mean), "var": np.full(3, min(deviation**2, 3e4))} if state else ()  # what float16 can hold
+    for train in modes(state):
+        check_layer(norm, halved((params, state, x, dy), dtype), train, library)
 
 
 @each_half
 @each_library
 def test_float32_params_and_state_with_a_half_x_stay_float32(dtype, library):
     """No rounding of the running statistics, and no promotion that the strict rules would refuse."""
-    net = fn.serial(fn.batch_norm(), fn.relu, fn.residual(fn.batch_norm()), fn.max_pool((2, 2)))
+    net = fn.serial(fn.batch_norm(), fn.relu, fn.residual(fn.batch_norm()), fn.layer_norm(scale=False), fn.max_pool((2, 2)))
     params, state, x, dy = fn.to_numpy(problem(CASES["batch_norm: images"]._replace(layer=net)), "float32")
     arrays = params, state, *halved((x, dy), dtype)
     got = jax.jit(both_passes(net, True))(*on_jax(arrays)) if library == "JAX" else both_passes(net, True)(*arrays)
@@ -178,6 +190,17 @@ LOSSES = {
     "soft labels": (_cross_entropy(np.full((64, 1000), 1e-3, "float32")), 2.0, (64, 1000)),
     "large logits": (_cross_entropy(np.arange(8) % 3), 2e4, (8, 3)),
     "70,000 examples": (_cross_entropy(np.arange(70_000) % 2), 2.0, (70_000, 2)),
+    "1,000 classes, weighted, some ignored": (
+        _cross_entropy(np.arange(64) % 1000, class_weights=np.linspace(0, 60, 1000), ignored_label=7),
+        2.0,
+        (64, 1000),
+    ),
+    "labels at 65,536 positions": (_cross_entropy(np.arange(65_536).reshape(4, 128, 128) % 2, ignored_label=1), 2.0, (4, 128, 128, 2)),
+    "likelihood": (lambda y: fn.negative_log_likelihood(y, np.arange(64) % 1000), 300.0, (64, 1000)),
+    "binary": (lambda y: fn.binary_cross_entropy(y, (y > 0).astype(y.dtype), positive_weight=3.0), 2e4, (64, 1000)),
+    "absolute error": (lambda y: fn.mean_absolute_error(y, (y * 0).astype(y.dtype)), 2e4, (64, 1000)),
+    "huber": (lambda y: fn.huber(y, (y * 0).astype(y.dtype), delta=2.0), 2e4, (64, 100)),
+    "hinge": (lambda y: fn.hinge(y, np.arange(64) % 1000), 30.0, (64, 1000)),
     "squared error": (lambda y: fn.mean_squared_error(y, (y * 0).astype(y.dtype)), 1.0, (64, 1000)),
     "squared error above 200": (lambda y: fn.mean_squared_error(y, (y * 0).astype(y.dtype)), 200.0, (64, 3)),
 }

@@ -65,9 +65,11 @@ def check_values(name: str, expected: str, given: Array, valid: Array) -> None:
 
 def weights_of(name: str, what: str, weights: Weights, outputs: Array) -> Array:
     """The weights of K classes in the dtype of the outputs (N, ..., K), and with as many axes as these."""
-    given = weights if isinstance(weights, np.ndarray | jax.Array) else np.asarray(weights)
-    if not jnp.issubdtype(given.dtype, jnp.number):
-        raise TypeError(f"{name}: expected {what} to be numbers, got {weights!r}")
+    is_array = isinstance(weights, np.ndarray | jax.Array)
+    numbers = is_array and jnp.issubdtype(weights.dtype, jnp.number)
+    if not (numbers or (isinstance(weights, list | tuple) and all(isinstance(w, int | float | np.number) for w in weights))):
+        raise TypeError(f"{name}: expected {what} to be an array or list of numbers, got {weights.dtype if is_array else repr(weights)}")
+    given = weights if is_array else np.asarray(weights)
     check_shape(name, what, given.shape, outputs.shape[-1:])
     valid = (given >= 0) & (given < np.inf)
     check_values(name, f"{what} of at least 0", given, valid)
