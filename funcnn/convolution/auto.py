@@ -134,10 +134,23 @@ def _gradient_pass(x: Array, dy: Array, geometry: Geometry, cpu: bool, of_blocks
     return shifted_gradient if c >= MANY and at_least(dy.size // o * taps * c, LARGE_COLUMNS) else im2col_gradient
 
 
-def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass]) -> Pass:
-    """The pass that `choose` says, for a CPU and for any other platform."""
+def phases_pay(geometry: Geometry) -> bool:
+    """Whether the input gradient of a strided convolution is one problem over blocks, in place of one for each remainder."""
+    strided = max(map(attrgetter("stride"), geometry.axes)) > 1
+    return strided and phases_supports(geometry) and zeros_added(geometry) <= FEW_ZEROS
+
+
+def _columns_pay(geometry: Geometry) -> bool:
+    """Whether y and dw are made over blocks too: not where no windows overlap and few taps are joined sooner one by one."""
+    return phases_pay(geometry) and (_taps(geometry) >= SMALL or any(a.window > a.stride for a in geometry.axes))
+
+
+def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass], over_blocks: Pass | None = None) -> Pass:
+    """The pass that `choose` says, for a CPU and for any other platform; `over_blocks`, where there is one and it pays."""
 
     def run(first: Array, second: Array, geometry: Geometry) -> Array:
+        if over_blocks and max(map(attrgetter("stride"), geometry.axes)) > 1 and _columns_pay(geometry):
+            return over_blocks(first, second, geometry)
         if namespace(first, second) is np:
             return choose(first, second, geometry, True)(first, second, geometry)
         here, elsewhere = (choose(first, second, geometry, cpu) for cpu in (True, False))
@@ -148,34 +161,14 @@ def _chosen(choose: Callable[[Array, Array, Geometry, bool], Pass]) -> Pass:
     return run
 
 
-_plain, _plain_gradient = _chosen(_forward_pass), _chosen(_gradient_pass)
 _of_blocks, _gradient_of_blocks = _chosen(partial(_forward_pass, of_blocks=True)), _chosen(partial(_gradient_pass, of_blocks=True))
-
-
-def phases_pay(geometry: Geometry) -> bool:
-    """Whether the input gradient of a strided convolution is one problem over blocks, in place of one for each remainder."""
-    strided = any(a.stride > 1 for a in geometry.axes)
-    return strided and phases_supports(geometry) and zeros_added(geometry) <= FEW_ZEROS
-
-
-def _columns_pay(geometry: Geometry) -> bool:
-    """Whether y and dw are made over blocks too: not where no windows overlap and few taps are joined sooner one by one."""
-    return phases_pay(geometry) and (_taps(geometry) >= SMALL or any(a.window > a.stride for a in geometry.axes))
-
-
-def forward(x: Array, w: Array, geometry: Geometry) -> Array:
-    """y, by whom the rule says."""
-    return phases(_of_blocks, x, w, geometry) if _columns_pay(geometry) else _plain(x, w, geometry)
-
-
-def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
-    """dw, the same."""
-    return phases_gradient(_gradient_of_blocks, x, dy, geometry) if _columns_pay(geometry) else _plain_gradient(x, dy, geometry)
+forward = _chosen(_forward_pass, partial(phases, _of_blocks))
+weight_gradient = _chosen(_gradient_pass, partial(phases_gradient, _gradient_of_blocks))
 
 
 def _to_input(w: Array, dy: Array, geometry: Geometry) -> Array:
-    """dx, the same."""
-    return phases_input(_of_blocks, w, dy, geometry) if phases_pay(geometry) else input_gradient(_plain, w, dy, geometry)
+    """dx, by one problem of stride 1 over blocks, or by one for each remainder."""
+    return phases_input(_of_blocks, w, dy, geometry) if phases_pay(geometry) else input_gradient(forward, w, dy, geometry)
 
 
 auto = from_passes("auto", forward, weight_gradient, input_pass=_to_input)
