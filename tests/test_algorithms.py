@@ -13,13 +13,13 @@ from funcnn import convolution, cpu
 from funcnn.convolution.auto import frequencies_pay, phases_pay, tile_that_pays
 from funcnn.convolution.geometry import window
 from funcnn.convolution.winograd import forward as winograd_forward
-from funcnn.convolution.winograd import weight_gradient
+from funcnn.convolution.winograd import weight_gradient, winograd3
 
 blocks = importlib.import_module("funcnn.convolution.phases")
 FAST = {
     (convolution.winograd2, 3): 2e-6,
     (convolution.winograd2, 5): 2e-5,
-    (convolution.winograd3, 2): 2e-6,
+    (winograd3, 2): 2e-6,
     (convolution.winograd4, 3): 2e-5,
     (convolution.phases, 3): 2e-6,
     (convolution.kn2row, 3): 2e-6,

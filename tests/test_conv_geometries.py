@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 
 import funcnn as fn
 from funcnn.convolution.geometry import window
+from funcnn.convolution.winograd import winograd3
 
-ALGORITHMS = [a for a in vars(fn.convolution).values() if isinstance(a, fn.convolution.ConvAlgorithm)]
+ALGORITHMS = [a for a in (*vars(fn.convolution).values(), winograd3) if isinstance(a, fn.convolution.ConvAlgorithm)]
 GRID = 800
 
 

@@ -13,5 +13,4 @@ from funcnn.convolution.phases import phases as phases
 from funcnn.convolution.rowwise import rowwise as rowwise
 from funcnn.convolution.shifted import shifted as shifted
 from funcnn.convolution.winograd import winograd2 as winograd2
-from funcnn.convolution.winograd import winograd3 as winograd3
 from funcnn.convolution.winograd import winograd4 as winograd4

@@ -135,6 +135,17 @@ def _gradient_pass(x: Array, dy: Array, geometry: Geometry, cpu: bool, of_blocks
     return shifted_gradient if c >= MANY and at_least(dy.size // o * taps * c, LARGE_COLUMNS) else im2col_gradient
 
 
+def phases_pay(geometry: Geometry) -> bool:
+    """Whether the input gradient of a strided convolution is one problem over blocks, in place of one for each remainder."""
+    strided = max(map(attrgetter("stride"), geometry.axes)) > 1
+    return strided and phases_supports(geometry) and zeros_added(geometry) <= FEW_ZEROS
+
+
+def _columns_pay(geometry: Geometry) -> bool:
+    """Whether y and dw are made over blocks too: not where no windows overlap and few taps are joined sooner one by one."""
+    return phases_pay(geometry) and (_taps(geometry) >= SMALL or any(a.window > a.stride for a in geometry.axes))
+
+
 def _forward_shape(x: Array, w: Array, geometry: Geometry) -> tuple[int, ...]:
     return (x.shape[0], *(a.out for a in geometry.axes), w.shape[-1])
 
@@ -147,10 +158,14 @@ _asked: ContextVar[list[str] | None] = ContextVar("asked", default=None)
 """Where passes write who they are, while they are only asked for that."""
 
 
-def _chosen(choose: Callable[..., Pass], shape: Callable[[Array, Array, Geometry], tuple[int, ...]], of: str = "") -> Pass:
-    """The pass that `choose` says, for a CPU and for any other platform; its result is of that `shape`."""
+def _chosen(
+    choose: Callable[..., Pass], shape: Callable[[Array, Array, Geometry], tuple[int, ...]], over_blocks: Pass | None = None, of: str = ""
+) -> Pass:
+    """The pass that `choose` says, for a CPU and for any other platform, its result of that `shape`; `over_blocks`, where that pays."""
 
     def run(first: Array, second: Array, geometry: Geometry) -> Array:
+        if over_blocks and max(map(attrgetter("stride"), geometry.axes)) > 1 and _columns_pay(geometry):
+            return over_blocks(first, second, geometry)
         names = _asked.get()
         if names is not None:
             names.append(of + _name(choose(first, second, geometry, for_cpu())))
@@ -171,35 +186,15 @@ def _name(run: Pass) -> str:
     return function.__module__.rpartition(".")[2] + "".join(map(str, tile))
 
 
-_plain, _plain_gradient = _chosen(_forward_pass, _forward_shape), _chosen(_gradient_pass, _gradient_shape)
-_of_blocks = _chosen(partial(_forward_pass, of_blocks=True), _forward_shape, "phases of ")
-_gradient_of_blocks = _chosen(partial(_gradient_pass, of_blocks=True), _gradient_shape, "phases of ")
-
-
-def phases_pay(geometry: Geometry) -> bool:
-    """Whether the input gradient of a strided convolution is one problem over blocks, in place of one for each remainder."""
-    strided = any(a.stride > 1 for a in geometry.axes)
-    return strided and phases_supports(geometry) and zeros_added(geometry) <= FEW_ZEROS
-
-
-def _columns_pay(geometry: Geometry) -> bool:
-    """Whether y and dw are made over blocks too: not where no windows overlap and few taps are joined sooner one by one."""
-    return phases_pay(geometry) and (_taps(geometry) >= SMALL or any(a.window > a.stride for a in geometry.axes))
-
-
-def forward(x: Array, w: Array, geometry: Geometry) -> Array:
-    """y, by whom the rule says."""
-    return phases(_of_blocks, x, w, geometry) if _columns_pay(geometry) else _plain(x, w, geometry)
-
-
-def weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
-    """dw, the same."""
-    return phases_gradient(_gradient_of_blocks, x, dy, geometry) if _columns_pay(geometry) else _plain_gradient(x, dy, geometry)
+_of_blocks = _chosen(partial(_forward_pass, of_blocks=True), _forward_shape, of="phases of ")
+_gradient_of_blocks = _chosen(partial(_gradient_pass, of_blocks=True), _gradient_shape, of="phases of ")
+forward = _chosen(_forward_pass, _forward_shape, partial(phases, _of_blocks))
+weight_gradient = _chosen(_gradient_pass, _gradient_shape, partial(phases_gradient, _gradient_of_blocks))
 
 
 def _to_input(w: Array, dy: Array, geometry: Geometry) -> Array:
-    """dx, the same."""
-    return phases_input(_of_blocks, w, dy, geometry) if phases_pay(geometry) else input_gradient(_plain, w, dy, geometry)
+    """dx, by one problem of stride 1 over blocks, or by one for each remainder."""
+    return phases_input(_of_blocks, w, dy, geometry) if phases_pay(geometry) else input_gradient(forward, w, dy, geometry)
 
 
 auto = from_passes("auto", forward, weight_gradient, input_pass=_to_input)

@@ -2,6 +2,7 @@
 
 import funcnn as fn
 from funcnn.convolution.geometry import window
+from funcnn.convolution.winograd import winograd3
 from tests.cases.case import Case
 
 ALGORITHMS = [a for a in vars(fn.convolution).values() if isinstance(a, fn.convolution.ConvAlgorithm) and a.name != "auto"]
@@ -81,7 +82,7 @@ CASES = {
     **{name: case for algorithm in ALGORITHMS for name, case in _conv_cases(algorithm)},
     **{name: case for algorithm in (fn.convolution.auto, *ALGORITHMS) for name, case in _transposed_cases(algorithm)},
     "conv winograd2: 5x5": Case(fn.conv(3, (5, 5), padding=((2, 3), (1, 0)), algorithm=fn.convolution.winograd2), (5, 6, 2)),
-    "conv winograd3: 2x2": Case(fn.conv(3, (2, 2), padding=((2, 3), (1, 0)), algorithm=fn.convolution.winograd3), (5, 6, 2)),
+    "conv winograd3: 2x2": Case(fn.conv(3, (2, 2), padding=((2, 3), (1, 0)), algorithm=winograd3), (5, 6, 2)),
     "conv auto: one channel": Case(fn.conv(4, (3, 3), stride=2), (5, 6, 1)),
     "conv auto: several channels": Case(fn.conv(4, (3, 3)), (5, 6, 2)),
     "conv auto: blocks": Case(fn.conv(4, (4, 2), stride=2, padding=1), (7, 6, 2), slow=True),

@@ -4,6 +4,7 @@ import funcnn as fn
 from funcnn.arrays import namespace
 from funcnn.checking.mutation import mutants as m
 from funcnn.checking.mutation.mutants import Mutant, changed, misled
+from funcnn.convolution.winograd import winograd3
 from funcnn.layer import Layer
 
 IMAGE = (4, 3, 2)
@@ -87,7 +88,7 @@ RIGHT: dict[str, tuple[Layer, tuple[int, ...]]] = {
         for a in (fn.convolution.direct, fn.convolution.shifted, fn.convolution.im2col, fn.convolution.fft, fn.convolution.kn2row,
                   fn.convolution.rowwise, fn.convolution.winograd2, fn.convolution.winograd4, fn.convolution.phases)
     },
-    "conv_transpose winograd3": (fn.conv_transpose(2, (2, 2), algorithm=fn.convolution.winograd3), IMAGE),
+    "conv_transpose winograd3": (fn.conv_transpose(2, (2, 2), algorithm=winograd3), IMAGE),
     "conv phases: strided": (fn.conv(3, (4, 4), stride=2, padding=1, algorithm=fn.convolution.phases), (5, 6, 2)),
-    "conv winograd3": (fn.conv(3, (2, 2), algorithm=fn.convolution.winograd3), (5, 6, 2)),
+    "conv winograd3": (fn.conv(3, (2, 2), algorithm=winograd3), (5, 6, 2)),
 }  # fmt: skip
