@@ -108,6 +108,9 @@ MANY = {
     "5x5 conv by winograd2": Many(fn.conv(64, (5, 5), algorithm=fn.convolution.winograd2), (2, 5, 6, 64), slow=True),
     "256 channels by auto": Many(fn.conv(256, (3, 3)), (2, 5, 6, 256)),
     "256 channels in 2 groups": Many(fn.conv(8, (3, 3), groups=2), (2, 5, 6, 256)),
+    "upsample by 40": Many(fn.upsample(40), (1, 2, 3, 2), slow=True),
+    "bilinear upsample by 20": Many(fn.upsample(20, method="bilinear"), (1, 2, 3, 2), slow=True),
+    "pad with 300 rows of the edge": Many(fn.pad(300, mode="edge"), (1, 2, 3, 2), slow=True),
     "32 branches": Many(fn.parallel(*(fn.identity,) * 32), (2, 5)),
 }
 
