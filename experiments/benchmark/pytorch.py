@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from experiments.benchmark.workloads import RATE, Prepared, Spec, Workload, cotangent, timed
+from experiments.benchmark.workloads import RATE, Prepared, Spec, Workload, cotangent, timed, written_out
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -23,12 +23,15 @@ def prepare(workload: Workload, initial: Any, channels_last: bool) -> Prepared:
 
     x, labels = workload.inputs()
     params: list[torch.Tensor] = []
-    forward = _serial(workload.layers, initial, workload.in_shape, place, params)
+    forward, _ = _serial(*written_out(workload.layers, initial), workload.in_shape, place, params)
     images = place(x.transpose(0, 3, 1, 2))
-    return (_layer if workload.kind == "layer" else _training)(forward, params, images, torch.from_numpy(labels).long().to(DEVICE), place)
+    if workload.kind == "layer":
+        return _layer(forward, params, images, place)
+    optimizer = torch.optim.SGD(params, RATE, momentum=workload.momentum or 0)
+    return _training(forward, optimizer, images, torch.from_numpy(labels).long().to(DEVICE))
 
 
-def _layer(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, _, place: Callable) -> Prepared:
+def _layer(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, place: Callable) -> Prepared:
     x.requires_grad_()
     with torch.no_grad():
         y = forward(x)
@@ -44,9 +47,7 @@ def _layer(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, _, pl
     return Prepared({name: t.float().cpu().numpy() for name, t in results.items()}, seconds, run)
 
 
-def _training(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, labels: torch.Tensor, _) -> Prepared:
-    optimizer = torch.optim.SGD(params, RATE)
-
+def _training(forward: Callable, optimizer: torch.optim.Optimizer, x: torch.Tensor, labels: torch.Tensor) -> Prepared:
     def run() -> torch.Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(forward(x), labels)
@@ -64,8 +65,12 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
-def _serial(specs: tuple[Spec, ...], params: Any, in_shape: tuple[int, ...], place: Callable, leaves: list[torch.Tensor]) -> Callable:
-    """One function of (N, C, H, W) after the other; the parameters, funcnn's in PyTorch's layout, are added to `leaves`."""
+def _serial(
+    specs: tuple[Spec, ...], params: Any, in_shape: tuple[int, ...], place: Callable, leaves: list[torch.Tensor]
+) -> tuple[Callable, tuple[int, ...]]:
+    """One function of (N, C, H, W) after the other, and what comes out of them; the parameters, funcnn's in PyTorch's layout, are
+    added to `leaves`.
+    """
     functions, shape = [], in_shape
     for spec, p in zip(specs, params, strict=True):
         function, shape = _one(spec, p, shape, place, leaves)
@@ -76,7 +81,7 @@ def _serial(specs: tuple[Spec, ...], params: Any, in_shape: tuple[int, ...], pla
             x = function(x)
         return x
 
-    return run
+    return run, shape
 
 
 def _one(spec: Spec, params: Any, shape: tuple[int, ...], place: Callable, leaves: list[torch.Tensor]) -> tuple[Callable, tuple[int, ...]]:
@@ -110,8 +115,10 @@ def _one(spec: Spec, params: Any, shape: tuple[int, ...], place: Callable, leave
         case ("global_avg_pool",):
             return lambda x: x.mean((2, 3)), shape[2:]
         case ("residual", inner, shortcut):
-            first, second = (_serial(s, p, shape, place, leaves) for s, p in zip((inner, shortcut), params, strict=True))
-            stride = next((s[3] for s in shortcut), 1)
-            features = [s[1] for s in inner if s[0] == "conv"][-1]
-            return lambda x: first(x) + second(x), (*(-(-s // stride) for s in shape[:2]), features)
+            (first, made), (second, _) = (_serial(s, p, shape, place, leaves) for s, p in zip((inner, shortcut), params, strict=True))
+            return lambda x: first(x) + second(x), made
+        case ("block", inner):
+            return _serial(inner, params, shape, place, leaves)
+        case ("wider",):
+            return lambda x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, x.shape[1])), (*(-(-s // 2) for s in shape[:2]), 2 * shape[2])
     raise ValueError(f"build: unknown layer {spec!r}")
