@@ -1,92 +1,149 @@
-"""Deep networks: how long ResNet-20 and -56 compile, train, and how much memory they need, beside JAX's own convolution. Takes 15 min.
+"""Deep networks: how long ResNet-20 and ResNet-56 take to compile and to train, in how much memory. Takes 15 min.
 
-Claim: with `repeat` ResNet-56 compiles as fast as ResNet-20, a training step takes less time than with JAX's own convolution, whose
-convolution inside a loop is tens of times slower; with `recompute` around every block the step needs less than half of the memory.
-Each way is measured in a process of its own, after a check that all begin with the same loss; figures are medians over the rounds.
+Claim: a training step of ResNet-20 compiles in at most 1.5 times what it takes by JAX's own convolution and `jax.grad`, ResNet-56, whose
+blocks are repeated, in at most 1.2 times what ResNet-20 does; gradients agree with `jax.grad` to 1e-10 in float64.
+Contenders take turns, each in a process of its own, after a check that all compute the same losses; PyTorch counts in the better of its
+two memory layouts. "funcnn" repeats equal blocks by `fn.repeat`; "written out" has them one after the other, as lax and PyTorch have;
+"recompute" is `fn.recompute` around every block. JAX's own convolution inside `repeat` is so slow on a CPU that it has no turns.
 Theme: speed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
 import funcnn as fn
-from experiments.benchmark import depth as d
-from experiments.benchmark.race import contenders
+from experiments.benchmark import race as r
+from experiments.benchmark import workloads as w
 from experiments.common.console import progress, table
 from experiments.common.options import Options
-from experiments.common.processes import pool
 from experiments.common.run import Run
+from funcnn import networks, training
+
+Row = dict[str, Any]
+IN_TURNS = (r.MANUAL, r.OUT, r.RECOMPUTED, r.OUT_RECOMPUTED, r.LAX)
+COMPILED = {"ResNet-20": (20, r.MANUAL), "ResNet-20 by lax": (20, r.LAX), "ResNet-56": (56, r.MANUAL)}
+"""What is compiled several times: a depth and a contender."""
 
 
 @dataclass(frozen=True)
 class Config(Options):
-    rounds: int = 3
-    """How often everyone has a turn."""
-    seconds: float = 4
-    """How long a turn runs the compiled step."""
     batch: int = 128
-    """Examples of a step."""
+    """Images in a step."""
+    rounds: int = 5
+    """How often everyone has a turn."""
+    milliseconds: int = 2000
+    """How long a turn is; three steps at least."""
+    compiles: int = 3
+    """How often what is compared in compiling is compiled, each time in a new process."""
 
 
 def main(options: Config) -> None:
-    run = Run("deep", options)
-    small = {"batch": 4, "size": 8, "width": 2} if options.smoke else {"batch": options.batch}
-    twenty, more = d.Deep(**small), d.Deep(depth=32 if options.smoke else 56, **small)
-    torch = [] if options.smoke or "PyTorch" not in contenders() else list(d.TORCH)
-    names = ["funcnn", "lax"] if options.smoke else [*d.WAYS, *torch]
-    work = [(name, twenty) for name in names] + [("funcnn", more)]
-    measured: dict[tuple[str, int], list[dict[str, float]]] = {(name, deep.depth): [] for name, deep in work}
-    with progress("in turns", len(work) * (1 if options.smoke else options.rounds)) as advance, pool(1, tasks_each=1) as processes:
-        for _ in range(1 if options.smoke else options.rounds):
-            for name, deep in work:
-                seconds = 0.1 if options.smoke else options.seconds
-                got = processes.submit(d.measure, name, deep, d.initial(deep), seconds).result()
-                measured[name, deep.depth].append(got)
-                run.log({"name": name, "depth": deep.depth, **got})
-                advance()
-    _check_losses(measured, twenty.depth)
-    rows = {key: {what: float(np.median([m[what] for m in each])) for what in each[0]} for key, each in measured.items()}
-    lax = rows["lax", twenty.depth]
-    cells = (
-        (
-            f"ResNet-{depth}, {name}", f"{r['trace']:.2f}", f"{r['compile']:.2f}",
-            f"{(r['trace'] + r['compile']) / (lax['trace'] + lax['compile']):.2f}", f"{1e3 * r['step']:,.0f}",
-            f"{r['step'] / lax['step']:.2f}", f"{r['temporary']:.0f}", f"{r['peak']:.0f}",
-        )
-        for (name, depth), r in rows.items()
-    )  # fmt: skip
-    table(
-        f"A training step, batch {twenty.batch}",
-        ("", "trace s", "compile s", "to lax", "step ms", "to lax", "temporary MiB", "peak MiB"),
-        cells,
-    )
-    deeper = sum(rows["funcnn", more.depth][k] for k in ("trace", "compile")) / sum(rows["funcnn", 20][k] for k in ("trace", "compile"))
-    error = gradient_error(d.Deep(batch=4, size=8 if options.smoke else 32, width=twenty.width))
-    results = {"rows": {f"{name}, {depth}": r for (name, depth), r in rows.items()}, "deeper": deeper, "gradient_error": error}
-    run.finish(results, f"ResNet-{more.depth} compiles in {deeper:.2f} times ResNet-20's time; gradients are off by {error:.0e}; results")
+    run, workload = Run("deep", options), _resnet(20, options)
+    compiles = 1 if options.smoke else options.compiles
+    with progress("ResNets", 3 + compiles) as advance:
+        rows = _in_turns(workload, options)
+        advance()
+        rows[r.LAX_REPEATED] = _lax_in_repeat(workload, options.smoke)
+        advance()
+        seconds = {what: [_compiled(rows[name])] if depth == 20 else [] for what, (depth, name) in COMPILED.items()}
+        for i in range(compiles):
+            for what, (depth, name) in COMPILED.items():
+                if len(seconds[what]) == i:  # else the first was in turns
+                    seconds[what].append(_compiled(_program(name, _resnet(depth, options), options.smoke)))
+            advance()
+        error = gradient_error(networks.resnet20(width=2 if options.smoke else 16), 8 if options.smoke else 32)
+        advance()
+    for row in rows.values():
+        run.log(row)
+    compiled = {what: float(np.median(times)) for what, times in seconds.items()}
+    ratios = _ratios(rows, compiled) | {"gradients, largest relative error in float64": error}
+    header = ("contender", "trace s", "compile s", "ms a step", "temporary MiB", "peak MiB", "spread", "error")
+    table(f"{workload.name}: the training step; memory of the compiled program and of the process; slowest over fastest round",
+          header, map(_cells, rows.values()))  # fmt: skip
+    table("To trace and compile, median", ("network", "s"), ((what, f"{s:.1f}") for what, s in compiled.items()))
+    table("Ratios", ("of what", "value"), ((what, f"{value:.2g}") for what, value in ratios.items()))
+    run.finish({"rows": list(rows.values()), "compiled_s": seconds, "ratios": ratios}, f"{jax.devices()[0].device_kind}; results")
 
 
-def _check_losses(measured: dict[tuple[str, int], list[dict[str, float]]], depth: int) -> None:
-    losses = {name: each[0]["loss"] for (name, deep), each in measured.items() if deep == depth}
-    if not np.allclose(list(losses.values()), losses["funcnn"], rtol=1e-3):
-        raise RuntimeError(f"deep: expected all to begin with the same loss, got {losses}")
+def _resnet(depth: int, options: Config) -> w.Workload:
+    """In a smoke run 14 layers for 20 and 20 for 56, on few small images."""
+    return w.resnet({20: 14, 56: 20}[depth], 4, 8, 2) if options.smoke else w.resnet(depth, options.batch)
 
 
-def gradient_error(deep: d.Deep) -> float:
-    """The largest relative error of any leaf, by hand against `jax.grad`, in float64."""
+def _in_turns(workload: w.Workload, options: Config) -> dict[str, Row]:
+    names = (r.MANUAL, r.LAX) if options.smoke else (*IN_TURNS, *r.torches())
+    rounds, turn = (1, 0.01) if options.smoke else (options.rounds, options.milliseconds / 1e3)
+    with r.processes(names, quickly=options.smoke) as ask:
+        timings = r.race(ask, workload, rounds, turn)
+        return {name: _row(name, ask[name], t.median, t.error, max(t.rounds) / min(t.rounds)) for name, t in timings.items()}
+
+
+def _lax_in_repeat(workload: w.Workload, smoke: bool) -> Row:
+    """One step, after a check that it computes what funcnn does."""
+    with r.processes((r.MANUAL, r.LAX_REPEATED), quickly=smoke) as ask:
+        error = r.race(ask, workload, 0, 0)[r.LAX_REPEATED].error
+        return _row(r.LAX_REPEATED, ask[r.LAX_REPEATED], ask[r.LAX_REPEATED]("once"), error, float("nan"))
+
+
+def _row(name: str, ask: r.Ask, seconds: float, error: float, spread: float) -> Row:
+    return {"name": name, **ask("program"), "step_s": seconds, "peak_mib": ask("peak"), "spread": spread, "error": error}
+
+
+def _program(name: str, workload: w.Workload, smoke: bool) -> Row:
+    """What is to say of a program, by a new process."""
+    with r.processes([name], quickly=smoke) as ask:
+        ask[name]("prepare", (workload, r.initial(workload)))
+        return ask[name]("program")
+
+
+def _compiled(program: Row) -> float:
+    """Seconds, with tracing."""
+    return program["trace_s"] + program["compile_s"]
+
+
+def gradient_error(net: fn.Layer, size: int, batch: int = 4) -> float:
+    """The largest error of a parameter's gradient by hand against `jax.grad`, relative to that gradient's largest entry, in float64."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((batch, size, size, 3)), np.arange(batch, dtype="int32") % 10
     with jax.enable_x64(True):
-        net, (x, labels) = d.build(deep, "repeat"), deep.inputs()
-        params, state = jax.tree.map(lambda a: a.astype("float64"), net.init(jax.random.key(0), x.shape[1:]))
+        params, state = jax.tree.map(jax.numpy.asarray, fn.to_numpy(net.init(jax.random.key(0), x.shape[1:]), "float64"))
+        ours, theirs = (
+            jax.tree.leaves(jax.jit(make(net, fn.softmax_cross_entropy))(params, state, x, labels, jax.random.key(1))[0])
+            for make in (training.manual, training.automatic)
+        )
+    return max(float(abs(a - b).max() / abs(b).max()) for a, b in zip(ours, theirs, strict=True))
 
-        def loss(params: fn.arrays.PyTree) -> jax.Array:
-            return fn.softmax_cross_entropy(net.apply(params, state, x.astype("float64"), train=True)[0], labels)[0]
 
-        @jax.jit
-        def by_hand(params: fn.arrays.PyTree) -> fn.arrays.PyTree:
-            logits, _, residuals = net.forward(params, state, x.astype("float64"), train=True)
-            return net.backward(residuals, fn.softmax_cross_entropy(logits, labels)[1])[0]
+def _ratios(rows: Mapping[str, Row], compiled: Mapping[str, float]) -> dict[str, float]:
+    def ratio(what: str, name: str, other: str) -> float:
+        return rows[name][what] / rows[other][what] if name in rows and other in rows else float("nan")
 
-        pairs = zip(jax.tree.leaves(by_hand(params)), jax.tree.leaves(jax.jit(jax.grad(loss))(params)), strict=True)
-        return max(float(abs(a - b).max() / abs(b).max()) for a, b in pairs)
+    torch = min((rows[name]["step_s"] for name in r.torches() if name in rows), default=float("nan"))
+    ours = compiled["ResNet-20"]
+    return {
+        "compiling: funcnn / lax": ours / compiled["ResNet-20 by lax"],
+        "compiling: ResNet-56 / ResNet-20": compiled["ResNet-56"] / ours,
+        "step: funcnn / lax": ratio("step_s", r.MANUAL, r.LAX),
+        "step: funcnn / PyTorch": rows[r.MANUAL]["step_s"] / torch,
+        "step: written out / PyTorch": rows[r.OUT]["step_s"] / torch if r.OUT in rows else float("nan"),
+        "step: lax in repeat / lax": ratio("step_s", r.LAX_REPEATED, r.LAX),
+        "temporary memory: recompute / without": ratio("temporary_mib", r.RECOMPUTED, r.MANUAL),
+        "temporary memory: the same, written out": ratio("temporary_mib", r.OUT_RECOMPUTED, r.OUT),
+        "peak memory: recompute / without": ratio("peak_mib", r.RECOMPUTED, r.MANUAL),
+        "peak memory: the same, written out": ratio("peak_mib", r.OUT_RECOMPUTED, r.OUT),
+        "step: recompute / without": ratio("step_s", r.RECOMPUTED, r.MANUAL),
+        "step: the same, written out": ratio("step_s", r.OUT_RECOMPUTED, r.OUT),
+    }
+
+
+def _cells(row: Row) -> list[str]:
+    program = [f"{row[what]:.{digits}f}" if what in row else "" for what, digits in _PROGRAM.items()]  # PyTorch has none
+    spread = "" if np.isnan(row["spread"]) else f"{row['spread']:.1f}"
+    return [row["name"], *program[:2], f"{1e3 * row['step_s']:.0f}", program[2], f"{row['peak_mib']:.0f}", spread, f"{row['error']:.0e}"]
+
+
+_PROGRAM = {"trace_s": 2, "compile_s": 1, "temporary_mib": 0}

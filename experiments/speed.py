@@ -121,7 +121,7 @@ def _growth(smoke: bool) -> dict[str, list[tuple[float, w.Workload]]]:
 def _tutorial(workload: w.Workload, smoke: bool) -> dict[str, Any]:
     """A step the tutorials' way, one output position and image at a time in Python; by NumPy; and compiled, in an epoch."""
     direct = partial(fn.conv, algorithm=fn.convolution.direct)
-    compiled = prepare(workload, r.initial(workload), "epoch")
+    compiled = prepare(workload, r.initial(workload), w.Way(epoch=True))
     ways = {
         "loops, an image at a time": on_numpy(workload, direct, one_at_a_time=True),
         "loops, the batch at once": on_numpy(workload, direct),

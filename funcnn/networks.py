@@ -4,7 +4,6 @@ All take images (H, W, C) of any number of channels. `classes` is the number of 
 defaults are those of the papers, where there is one.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 from funcnn.activations import hard_sigmoid, relu, tanh
@@ -68,28 +67,17 @@ def resnet56(classes: int = 10, *, width: int = 16) -> Layer:
     return _resnet_of_small_images(9, classes, width)
 
 
-def _resnet_of_small_images(
-    blocks: int, classes: int, width: int, *,
-    conv3x3: Callable[..., Layer] = conv3x3, copies: Callable[[Layer, int], Layer] = repeat, each: Callable[[Layer], Layer] = serial,
-) -> Layer:  # fmt: skip
-    """6 * blocks + 2 layers, of convolutions, copies and blocks that can be others, to be compared."""
-
-    def block(features: int) -> Layer:
-        return each(_block(features, conv3x3=conv3x3))
-
-    def down(features: int) -> Layer:
-        return each(_block(features, 2, serial(avg_pool((1, 1), stride=2), _wider), conv3x3))
-
+def _resnet_of_small_images(blocks: int, classes: int, width: int) -> Layer:
     stages = (
-        copies(block(width), blocks),
-        down(2 * width), copies(block(2 * width), blocks - 1),
-        down(4 * width), copies(block(4 * width), blocks - 1),
+        repeat(_block(width), blocks),
+        _block(2 * width, 2, serial(avg_pool((1, 1), stride=2), _wider)), repeat(_block(2 * width), blocks - 1),
+        _block(4 * width, 2, serial(avg_pool((1, 1), stride=2), _wider)), repeat(_block(4 * width), blocks - 1),
     )  # fmt: skip
-    return serial(normalized(conv3x3(width, padding=1)), *stages, global_avg_pool, dense(classes))
+    return serial(normalized(conv3x3(width)), *stages, global_avg_pool, dense(classes))
 
 
-def _block(features: int, stride: int = 1, shortcut: Layer = identity, conv3x3: Callable[..., Layer] = conv3x3) -> Layer:
-    first, second = normalized(conv3x3(features, stride=stride, padding=1)), normalized(conv3x3(features, padding=1), identity)
+def _block(features: int, stride: int = 1, shortcut: Layer = identity) -> Layer:
+    first, second = normalized(conv3x3(features, stride=stride, padding=1)), normalized(conv3x3(features), identity)
     return serial(residual(first, second, shortcut=shortcut), relu)
 
 

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 README, PAGE = (ROOT / "README.md").read_text(), (ROOT / "experiments" / "README.md").read_text()
 COMMON = {"learning_curves", "filters", "feature_maps"}
 PICTURES = {
+    "deep": set(),
     "digits": COMMON | {"confusion_matrix", "gradients", "misread"},
     "drift": {"error"},
     "edges": {"edges"},

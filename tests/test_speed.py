@@ -3,10 +3,13 @@
 import multiprocessing
 import os
 
+import jax
 import numpy as np
 import pytest
 
-from experiments.benchmark import race, workloads
+import funcnn as fn
+from experiments.benchmark import contenders, race, workloads
+from funcnn import networks
 
 WORK = workloads.layer("3x3", 2, 5, 6, 2, workloads.conv(3))
 STEP = workloads.middle("small", 4, 8, 4)
@@ -87,3 +90,18 @@ def test_operations_are_those_of_the_plain_sum():
     strided = workloads.layer("other", 2, 7, 6, 4, workloads.conv(8, 3, stride=2, groups=2))
     assert workloads.operations(strided) == 3 * 2 * (2 * 4 * 3 * 8) * (3 * 3 * 2)
     assert workloads.operations(workloads.layer("pool", 2, 7, 6, 4, ("max_pool", 2, 2))) == 0
+
+
+@pytest.mark.slow
+def test_the_deep_network_is_the_one_in_funcnn():
+    """From the same numbers the same, its repeated blocks written out too."""
+    work, theirs = workloads.resnet(20, 2, size=8, width=2), networks.resnet20(width=2)
+    params = race.initial(work)
+    specs, copies = workloads.written_out(work.layers, params)
+    x = work.inputs()[0]
+    shapes, state = theirs.init(jax.random.key(0), work.in_shape)
+    expected = theirs.forward(jax.tree.unflatten(jax.tree.structure(shapes), jax.tree.leaves(params)), fn.to_numpy(state), x, train=True)[0]
+    for layers, p in ((work.layers, params), (specs, copies)):
+        net = fn.serial(*contenders.build(layers, bias=work.bias))
+        state = fn.to_numpy(net.init(jax.random.key(0), work.in_shape)[1])
+        np.testing.assert_allclose(net.forward(p, state, x, train=True)[0], expected, rtol=1e-6, atol=1e-6)

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 import optax
 
 import funcnn as fn
-from experiments.benchmark.workloads import RATE, Prepared, Spec, Workload, cotangent, timed
-from funcnn import training
+from experiments.benchmark.workloads import RATE, Prepared, Spec, Way, Workload, cotangent, timed, written_out
+from funcnn import networks, training
 from funcnn.layer import stateless
 
-How = Literal["manual", "auto", "lax", "epoch"]
 STEPS_OF_AN_EPOCH = 16
 
 
@@ -35,28 +34,6 @@ def lax_conv(features: int, kernel_size: Sequence[int], *, stride: int, padding:
     return stateless("conv", forward, _by_jax_alone, lambda key, in_shape: ours.init(key, in_shape)[0])
 
 
-def lax_conv_transpose(
-    features: int, kernel_size: Sequence[int], *, stride: int, padding: int, output_padding: int, bias: bool = True
-) -> fn.Layer:
-    """`fn.conv_transpose` by `jax.lax.conv_general_dilated`, which spreads its input, as Flax and Equinox do."""
-    ours = fn.conv_transpose(features, kernel_size, stride=stride, padding=padding, output_padding=output_padding, bias=bias)
-    spatial = "HWD"[: len(kernel_size)]
-    layout = f"N{spatial}C"
-
-    def forward(params, x):
-        y = jax.lax.conv_general_dilated(
-            x,
-            jax.numpy.flip(params["w"], tuple(range(len(kernel_size)))),
-            (1,) * len(kernel_size),
-            [(k - 1 - padding, k - 1 - padding + output_padding) for k in kernel_size],
-            lhs_dilation=(stride,) * len(kernel_size),
-            dimension_numbers=(layout, f"{spatial}OI", layout),
-        )  # (N, H, W, F)
-        return y + params["b"] if bias else y, ()
-
-    return stateless("conv_transpose", forward, _by_jax_alone, lambda key, in_shape: ours.init(key, in_shape)[0])
-
-
 def lax_max_pool(window: Sequence[int], *, stride: int) -> fn.Layer:
     """`fn.max_pool` by `jax.lax.reduce_window`."""
 
@@ -70,26 +47,33 @@ def _by_jax_alone(residuals, dy):
     raise NotImplementedError("its gradient is that of jax.grad")
 
 
-OURS, LAX = (fn.conv, fn.max_pool, fn.conv_transpose), (lax_conv, lax_max_pool, lax_conv_transpose)
+OURS, LAX = (fn.conv, fn.max_pool), (lax_conv, lax_max_pool)
 
 
-def build(specs: Sequence[Spec], kit: tuple[Callable, Callable, Callable] = OURS, bias: bool = True) -> tuple[fn.Layer, ...]:
-    """The layers with the `conv`, `max_pool` and `conv_transpose` of the kit; all kits have the same parameters."""
-    conv, max_pool, conv_transpose = kit
-    named = {"relu": fn.relu, "flatten": fn.flatten, "global_avg_pool": fn.global_avg_pool, "batch_norm": fn.batch_norm()}
+def build(
+    specs: Sequence[Spec], kit: tuple[Callable, Callable] = OURS, bias: bool = True, around: Callable = lambda block: block
+) -> tuple[fn.Layer, ...]:
+    """The layers with the `conv` and `max_pool` of the kit, and `around` every block; all kits have the same parameters."""
+    conv, max_pool = kit
+    named = {
+        "relu": fn.relu, "flatten": fn.flatten, "global_avg_pool": fn.global_avg_pool, "batch_norm": fn.batch_norm(),
+        "wider": fn.serial(fn.avg_pool((1, 1), stride=2), networks._wider),
+    }  # fmt: skip
 
     def one(spec: Spec) -> fn.Layer:
         match spec:
             case ("conv", features, kernel, stride, padding, groups):
                 return conv(features, (kernel, kernel), stride=stride, padding=padding, groups=groups, bias=bias)
-            case ("conv_transpose", features, kernel, stride, padding, more):
-                return conv_transpose(features, kernel, stride=stride, padding=padding, output_padding=more, bias=bias)
             case ("max_pool", window, stride):
                 return max_pool((window, window), stride=stride)
             case ("dense", features):
                 return fn.dense(features)
             case ("residual", inner, shortcut):
                 return fn.residual(*map(one, inner), shortcut=fn.serial(*map(one, shortcut)))
+            case ("block", inner):
+                return around(fn.serial(*map(one, inner)))
+            case ("repeat", block, n):
+                return fn.repeat(one(block), n)
             case (name,):
                 return named[name]
         raise ValueError(f"build: unknown layer {spec!r}")
@@ -98,26 +82,24 @@ def build(specs: Sequence[Spec], kit: tuple[Callable, Callable, Callable] = OURS
 
 
 def initial(workload: Workload) -> Any:
-    """The parameters that everyone begins with, of single layers without bias: NumPy float32."""
-    net = fn.serial(*build(workload.layers, bias=workload.kind == "step"))
+    """The parameters that everyone begins with: NumPy float32."""
+    net = fn.serial(*build(workload.layers, bias=workload.bias))
     return fn.to_numpy(net.init(jax.random.key(0), workload.in_shape)[0])
 
 
-def prepare(workload: Workload, initial: Any, how: How) -> Prepared:
-    """Compile a workload that begins with the parameters `initial`: by hand-written gradients, a step at a time or an epoch in one
-    program; by `jax.grad`; by `jax.lax` and `jax.grad`.
-    """
-    return (_layer if workload.kind == "layer" else _training)(workload, initial, how)
+def prepare(workload: Workload, initial: Any, way: Way) -> Prepared:
+    """Compile a workload that begins with the parameters `initial`."""
+    return (_layer if workload.kind == "layer" else _training)(workload, initial, way)
 
 
-def _layer(workload: Workload, initial: Any, how: How) -> Prepared:
-    (layer,), (params,) = build(workload.layers, LAX if how == "lax" else OURS, bias=False), initial
+def _layer(workload: Workload, initial: Any, way: Way) -> Prepared:
+    (layer,), (params,) = build(workload.layers, LAX if way.lax else OURS, workload.bias), initial
     params, x = jax.tree.map(lambda a: jax.device_put(a).astype(workload.dtype), (params, workload.inputs()[0]))
     dy = jax.device_put(cotangent(jax.eval_shape(lambda: layer.apply(params, (), x)[0]).shape)).astype(workload.dtype)
 
     @jax.jit
     def passes(params, x, dy):
-        if how == "manual":
+        if way.gradients == "manual":
             y, _, residuals = layer.forward(params, (), x)
             return y, layer.backward(residuals, dy)
         y, pull = jax.vjp(lambda params, x: layer.apply(params, (), x)[0], params, x)
@@ -129,14 +111,17 @@ def _layer(workload: Workload, initial: Any, how: How) -> Prepared:
     return Prepared(fn.to_numpy(results, "float32"), seconds, lambda: jax.block_until_ready(run()))
 
 
-def _training(workload: Workload, initial: Any, how: How) -> Prepared:
-    net, optimizer = fn.serial(*build(workload.layers, LAX if how == "lax" else OURS)), optax.sgd(RATE)
-    gradients = training.microbatched(microbatches(workload)) if how in ("manual", "epoch") else "auto"
+def _training(workload: Workload, initial: Any, way: Way) -> Prepared:
+    specs, initial = (workload.layers, initial) if way.repeat else written_out(workload.layers, initial)
+    around = {"around": fn.recompute} if way.recompute else {}
+    net = fn.serial(*build(specs, LAX if way.lax else OURS, workload.bias, **around))
+    optimizer = optax.sgd(RATE, momentum=workload.momentum)
+    gradients = training.microbatched(microbatches(workload)) if way.gradients == "manual" else "auto"
     trainer = training.Trainer(net, optimizer, workload.batch, shuffle=False, gradients=gradients, metrics=_nothing)
     ts = training.init(trainer, jax.random.key(0), workload.in_shape)
     params = jax.tree.map(lambda a: jax.device_put(a).astype(workload.dtype), initial)
     ts = ts._replace(params=params, opt_state=optimizer.init(params))
-    step, each = (training.make_epoch(trainer), STEPS_OF_AN_EPOCH) if how == "epoch" else (training.make_step(trainer), 1)
+    step, each = (training.make_epoch(trainer), STEPS_OF_AN_EPOCH) if way.epoch else (training.make_step(trainer), 1)
     x, labels = workload.inputs()
     x, labels = jax.device_put((np.concatenate([x] * each), np.concatenate([labels] * each)))  # in every step the same batch
     x, at = x.astype(workload.dtype), [ts]
@@ -145,14 +130,18 @@ def _training(workload: Workload, initial: Any, how: How) -> Prepared:
         at[0], metrics = jax.block_until_ready(step(at[0], x, labels))
         return np.asarray(metrics["loss"], "float32").reshape(-1)
 
-    seconds, first = timed(run)
-    losses = first if how == "epoch" else np.concatenate([first, run(), run()])
-    return Prepared({"losses": losses[:3]}, seconds, run, each)
+    traced, lowered = timed(lambda: step.lower(ts, x, labels))
+    compiled, program = timed(lowered.compile)
+    seconds, first = timed(run)  # by the program that is there already
+    losses = first if way.epoch else np.concatenate([first, run(), run()])
+    memory = program.memory_analysis().temp_size_in_bytes / 2**20
+    facts = {"trace_s": traced, "compile_s": compiled, "temporary_mib": memory}
+    return Prepared({"losses": losses[:3]}, traced + compiled + seconds, run, each, facts)
 
 
 def on_numpy(workload: Workload, conv: Callable, one_at_a_time: bool = False) -> Callable[[], Any]:
     """A training step run eagerly on NumPy with another `conv`; image by image, as the tutorials go, or the batch at once."""
-    net = fn.serial(*build(workload.layers, (conv, *OURS[1:])))
+    net = fn.serial(*build(workload.layers, (conv, fn.max_pool)))
     params, state = fn.to_numpy(net.init(jax.random.key(0), workload.in_shape), "float32")
     gradients = training.manual(net, fn.softmax_cross_entropy)
     (x, labels), size = workload.inputs(), 1 if one_at_a_time else workload.batch
@@ -171,6 +160,6 @@ def _nothing(outputs: Any, targets: Any) -> dict[str, Any]:
 
 def microbatches(workload: Workload) -> int:
     """Parts of at least 16 images, for networks without batch statistics."""
-    if any(spec[0] in ("batch_norm", "residual") for spec in workload.layers):
+    if any(spec[0] in ("batch_norm", "residual", "repeat") for spec in workload.layers):
         return 1
     return max(n for n in range(1, workload.batch // 16 + 1) if workload.batch % n == 0) if workload.batch >= 32 else 1

@@ -7,47 +7,47 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from experiments.benchmark.workloads import RATE, Prepared, Spec, Workload, cotangent, timed
+from experiments.benchmark.workloads import RATE, Prepared, Spec, Workload, cotangent, timed, written_out
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def prepare(workload: Workload, initial: Any, channels_last: bool) -> Prepared:
     """The workload, beginning with the parameters `initial`, with images and kernels as (N, C, H, W), or (N, H, W, C) in memory."""
-    last = {4: torch.channels_last, 5: torch.channels_last_3d} if channels_last else {}
+    layout = torch.channels_last if channels_last else torch.contiguous_format
     dtype = getattr(torch, workload.dtype)
 
     def place(a: np.ndarray) -> torch.Tensor:
         t = torch.tensor(np.ascontiguousarray(a)).to(DEVICE, dtype)
-        return t.contiguous(memory_format=last.get(t.ndim, torch.contiguous_format))
+        return t.contiguous(memory_format=layout) if t.ndim == 4 else t
 
     x, labels = workload.inputs()
     params: list[torch.Tensor] = []
-    forward = _serial(workload.layers, initial, workload.in_shape, place, params)
-    images = place(np.moveaxis(x, -1, 1))
-    return (_layer if workload.kind == "layer" else _training)(forward, params, images, torch.from_numpy(labels).long().to(DEVICE), place)
+    forward, _ = _serial(*written_out(workload.layers, initial), workload.in_shape, place, params)
+    images = place(x.transpose(0, 3, 1, 2))
+    if workload.kind == "layer":
+        return _layer(forward, params, images, place)
+    optimizer = torch.optim.SGD(params, RATE, momentum=workload.momentum or 0)
+    return _training(forward, optimizer, images, torch.from_numpy(labels).long().to(DEVICE))
 
 
-def _layer(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, _, place: Callable) -> Prepared:
+def _layer(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, place: Callable) -> Prepared:
     x.requires_grad_()
     with torch.no_grad():
         y = forward(x)
-    dy = place(np.moveaxis(cotangent([y.shape[0], *y.shape[2:], y.shape[1]]), -1, 1))
+    dy = place(cotangent([y.shape[i] for i in (0, 2, 3, 1)]).transpose(0, 3, 1, 2))
 
     def run() -> dict[str, torch.Tensor]:
         y = forward(x)
         dx, *dw = torch.autograd.grad(y, [x, *params], dy)
         wait()
-        gradients = {"dw": dw[0].movedim((0, 1), (-1, -2))} if dw else {}
-        return {"y": y.detach().movedim(1, -1), "dx": dx.movedim(1, -1), **gradients}
+        return {"y": y.detach().permute(0, 2, 3, 1), "dx": dx.permute(0, 2, 3, 1)} | ({"dw": dw[0].permute(2, 3, 1, 0)} if dw else {})
 
     seconds, results = timed(run)
     return Prepared({name: t.float().cpu().numpy() for name, t in results.items()}, seconds, run)
 
 
-def _training(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, labels: torch.Tensor, _) -> Prepared:
-    optimizer = torch.optim.SGD(params, RATE)
-
+def _training(forward: Callable, optimizer: torch.optim.Optimizer, x: torch.Tensor, labels: torch.Tensor) -> Prepared:
     def run() -> torch.Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(forward(x), labels)
@@ -65,8 +65,12 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
-def _serial(specs: tuple[Spec, ...], params: Any, in_shape: tuple[int, ...], place: Callable, leaves: list[torch.Tensor]) -> Callable:
-    """One function of (N, C, H, W) after the other; the parameters, funcnn's in PyTorch's layout, are added to `leaves`."""
+def _serial(
+    specs: tuple[Spec, ...], params: Any, in_shape: tuple[int, ...], place: Callable, leaves: list[torch.Tensor]
+) -> tuple[Callable, tuple[int, ...]]:
+    """One function of (N, C, H, W) after the other, and what comes out of them; the parameters, funcnn's in PyTorch's layout, are
+    added to `leaves`.
+    """
     functions, shape = [], in_shape
     for spec, p in zip(specs, params, strict=True):
         function, shape = _one(spec, p, shape, place, leaves)
@@ -77,7 +81,7 @@ def _serial(specs: tuple[Spec, ...], params: Any, in_shape: tuple[int, ...], pla
             x = function(x)
         return x
 
-    return run
+    return run, shape
 
 
 def _one(spec: Spec, params: Any, shape: tuple[int, ...], place: Callable, leaves: list[torch.Tensor]) -> tuple[Callable, tuple[int, ...]]:
@@ -92,10 +96,6 @@ def _one(spec: Spec, params: Any, shape: tuple[int, ...], place: Callable, leave
             w, b = parameter(params["w"].transpose(3, 2, 0, 1)), parameter(params["b"]) if "b" in params else None
             size = [(s + 2 * padding - kernel) // stride + 1 for s in shape[:2]]
             return lambda x: F.conv2d(x, w, b, stride, padding, groups=groups), (*size, features)
-        case ("conv_transpose", _, kernel, stride, padding, more):
-            w = parameter(np.moveaxis(params["w"], (-1, -2), (0, 1)))  # (C, F, KH, KW)
-            function = getattr(F, f"conv_transpose{len(kernel)}d")
-            return lambda x: function(x, w, None, stride, padding, more), ()  # a layer by itself, without bias
         case ("max_pool", window, stride):
             return lambda x: F.max_pool2d(x, window, stride), (*((s - window) // stride + 1 for s in shape[:2]), shape[2])
         case ("dense", features):
@@ -115,60 +115,10 @@ def _one(spec: Spec, params: Any, shape: tuple[int, ...], place: Callable, leave
         case ("global_avg_pool",):
             return lambda x: x.mean((2, 3)), shape[2:]
         case ("residual", inner, shortcut):
-            first, second = (_serial(s, p, shape, place, leaves) for s, p in zip((inner, shortcut), params, strict=True))
-            stride = next((s[3] for s in shortcut), 1)
-            features = [s[1] for s in inner if s[0] == "conv"][-1]
-            return lambda x: first(x) + second(x), (*(-(-s // stride) for s in shape[:2]), features)
+            (first, made), (second, _) = (_serial(s, p, shape, place, leaves) for s, p in zip((inner, shortcut), params, strict=True))
+            return lambda x: first(x) + second(x), made
+        case ("block", inner):
+            return _serial(inner, params, shape, place, leaves)
+        case ("wider",):
+            return lambda x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, x.shape[1])), (*(-(-s // 2) for s in shape[:2]), 2 * shape[2])
     raise ValueError(f"build: unknown layer {spec!r}")
-
-
-def resnet_step(x: np.ndarray, labels: np.ndarray, params: Any, channels_last: bool, rate: float, momentum: float) -> Callable[[], float]:
-    """A training step of a ResNet for small images, whose params are those of funcnn's with every block written out."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    leaves: list[torch.Tensor] = []
-
-    def parameter(a: np.ndarray) -> torch.Tensor:
-        t = torch.tensor(np.ascontiguousarray(a)).to(DEVICE)
-        leaves.append((t.contiguous(memory_format=layout) if t.ndim == 4 else t).requires_grad_())
-        return leaves[-1]
-
-    def normalized(p: Any, stride: int = 1) -> Callable:
-        w, scale, shift = parameter(p[0]["w"].transpose(3, 2, 0, 1)), parameter(p[1]["scale"]), parameter(p[1]["shift"])
-        mean, var = torch.zeros_like(scale), torch.ones_like(scale)
-        return lambda x: F.batch_norm(F.conv2d(x, w, None, stride, 1), mean, var, scale, shift, training=True)
-
-    def block(p: Any, stride: int) -> Callable:
-        first, second = normalized(p[0][0][0], stride), normalized(p[0][0][1])
-
-        def run(x: torch.Tensor) -> torch.Tensor:
-            shortcut = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, x.shape[1])) if stride > 1 else x
-            return torch.relu(second(torch.relu(first(x))) + shortcut)
-
-        return run
-
-    stem, stages, head = normalized(params[0]), params[1:-2], params[-1]
-    blocks = [block(p, stride) for p, stride in _strided(stages)]
-    w, b = parameter(head["w"].T), parameter(head["b"])
-    images, targets = (
-        torch.tensor(x).permute(0, 3, 1, 2).to(DEVICE).contiguous(memory_format=layout),
-        torch.tensor(labels).long().to(DEVICE),
-    )
-    optimizer = torch.optim.SGD(leaves, rate, momentum)
-
-    def step() -> float:
-        optimizer.zero_grad()
-        h = torch.relu(stem(images))
-        for run in blocks:
-            h = run(h)
-        loss = F.cross_entropy(F.linear(h.mean((2, 3)), w, b), targets)
-        loss.backward()
-        optimizer.step()
-        wait()
-        return float(loss.detach())
-
-    return step
-
-
-def _strided(stages: Any) -> list[tuple[Any, int]]:
-    """Every block's params with its stride: stages are copies, one block of stride 2, copies, and so on."""
-    return [(p, stride) for i, stage in enumerate(stages) for p, stride in ([(stage, 2)] if i % 2 else [(p, 1) for p in stage])]

@@ -15,11 +15,19 @@ from unittest.mock import patch
 
 import numpy as np
 
-from experiments.benchmark.workloads import Workload
+from experiments.benchmark.workloads import Way, Workload, timed
 from experiments.common.processes import stop_silently
 
 MANUAL, AUTO, EPOCH, LAX, TORCH, TORCH_LAST = "funcnn", "by jax.grad", "in an epoch", "lax", "PyTorch", "its NHWC"
-HOW: dict[str, Any] = {MANUAL: "manual", AUTO: "auto", EPOCH: "epoch", LAX: "lax"}
+OUT, RECOMPUTED, OUT_RECOMPUTED, LAX_REPEATED = "written out", "recompute", "written out, recompute", "lax in repeat"
+HOW = {MANUAL: Way(), AUTO: Way("auto"), EPOCH: Way(epoch=True), LAX: Way("auto", lax=True, repeat=False)}
+DEEP = {
+    OUT: Way(repeat=False),
+    RECOMPUTED: Way(recompute=True),
+    OUT_RECOMPUTED: Way(repeat=False, recompute=True),
+    LAX_REPEATED: Way("auto", lax=True),
+}
+"""More ways, of a deep network."""
 
 
 class Timing(NamedTuple):
@@ -39,18 +47,24 @@ Ask = Callable[..., Any]
 
 def contenders() -> tuple[str, ...]:
     """Everyone, PyTorch where it is installed."""
-    return (*HOW, *((TORCH, TORCH_LAST) if find_spec("torch") else ()))
+    return (*HOW, *torches())
+
+
+def torches() -> tuple[str, ...]:
+    return (TORCH, TORCH_LAST) if find_spec("torch") else ()
 
 
 @contextmanager
-def processes(names: Sequence[str], keep_memory: bool = True) -> Generator[Mapping[str, Ask], None, None]:
+def processes(names: Sequence[str], keep_memory: bool = True, quickly: bool = False) -> Generator[Mapping[str, Ask], None, None]:
     """`ask[name](command, argument)` for a process of each contender; they wait without working while another one is asked.
 
-    All of them alike keep freed memory, as `fn.keep_memory()` does, or do not.
+    All of them alike keep freed memory, as `fn.keep_memory()` does, or do not; none finds a program that was compiled before.
+    `quickly`: JAX compiles without most optimisations, where it need only run.
     """
     from funcnn.cpu import SETTINGS  # here, as it imports JAX, which stays out of PyTorch's process
 
     settings = {f"MALLOC_{name}_": str(value) for name, (_, value) in SETTINGS.items()} if keep_memory else {}
+    settings |= {"JAX_ENABLE_COMPILATION_CACHE": "false"} | ({"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"} if quickly else {})
     context, started, ask = multiprocessing.get_context("spawn"), [], {}
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU's memory
     try:
@@ -93,6 +107,10 @@ def _serve(name: str, pipe: Connection) -> None:
                 pipe.send((dict(prepared.results), prepared.first_seconds))
             elif command == "time":
                 pipe.send(_median(prepared.run, argument) / prepared.each)
+            elif command == "once":
+                pipe.send(timed(prepared.run)[0] / prepared.each)
+            elif command == "program":
+                pipe.send(dict(prepared.program))
             elif command == "peak":
                 pipe.send(_peak())
         except Exception as error:
@@ -108,10 +126,10 @@ def _peak() -> float:
 
 
 def _prepare(name: str, workload: Workload, initial: Any) -> Any:
-    if name in HOW:
+    if name in HOW | DEEP:
         from experiments.benchmark.contenders import prepare
 
-        return prepare(workload, initial, HOW[name])
+        return prepare(workload, initial, (HOW | DEEP)[name])
     from experiments.benchmark.pytorch import prepare as prepare_torch
 
     return prepare_torch(workload, initial, channels_last=name == TORCH_LAST)

@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 Spec = tuple[Any, ...]
-"""("conv", features, kernel, stride, padding, groups), ("conv_transpose", features, kernel size, stride, padding, output padding),
-("max_pool", window, stride), ("dense", features), ("residual", specs, specs of the shortcut), or the name alone of what has no options."""
+"""("conv", features, kernel, stride, padding, groups), ("max_pool", window, stride), ("dense", features), ("residual", specs, specs of the
+shortcut), ("block", specs), which may be recomputed, ("repeat", spec, n), or the name alone of what has no options."""
 
 
 class Workload(NamedTuple):
@@ -20,18 +20,22 @@ class Workload(NamedTuple):
         kind: "layer": y and both gradients of one layer, given dy; "step": a training step by SGD with cross-entropy over 10 classes.
         layers: in series.
         batch: examples.
-        in_shape: of an example, (H, W, C); of a transposed convolution with any number of spatial axes.
+        in_shape: of an example, (H, W, C).
         group: which rows are summed up together.
         dtype: of parameters and inputs.
+        bias: whether convolutions have one.
+        momentum: of SGD.
     """
 
     name: str
     kind: Literal["layer", "step"]
     layers: tuple[Spec, ...]
     batch: int
-    in_shape: tuple[int, ...]
+    in_shape: tuple[int, int, int]
     group: str
     dtype: str = "float32"
+    bias: bool = True
+    momentum: float | None = None
 
     def inputs(self, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """x (N, H, W, C) float32, normal; labels (N,) int32."""
@@ -59,18 +63,7 @@ def layer(group: str, n: int, h: int, w: int, c: int, spec: Spec) -> Workload:
     what = {"conv": f"-> {spec[1]}", "max_pool": "max pool"}[spec[0]]
     kernel = spec[2] if spec[0] == "conv" else spec[1]
     rest = (f", stride {spec[3]}" if spec[3] > 1 else "") + (", depthwise" if spec[5] > 1 else "") if spec[0] == "conv" else f"/{spec[2]}"
-    return Workload(f"{n}, {h}, {w}, {c} {what}, {kernel}x{kernel}{rest}", "layer", (spec,), n, (h, w, c), group)
-
-
-def transposed(
-    what: str, shape: tuple[int, ...], features: int, kernel: tuple[int, ...], stride: int, padding: int, more: int = 0
-) -> Workload:
-    """A transposed convolution of x (N, ..., C)."""
-    name = (
-        f"{what}: {', '.join(map(str, shape))} -> {features}, {'x'.join(map(str, kernel))}{' taps' * (len(kernel) == 1)}, stride {stride}"
-    )
-    spec = ("conv_transpose", features, kernel, stride, padding, more)
-    return Workload(name, "layer", (spec,), shape[0], shape[1:], "transposed")
+    return Workload(f"{n}, {h}, {w}, {c} {what}, {kernel}x{kernel}{rest}", "layer", (spec,), n, (h, w, c), group, bias=False)
 
 
 def middle(name: str, batch: int, size: int = 28, width: int = 32, normalised: bool = False, group: str = "steps") -> Workload:
@@ -83,10 +76,57 @@ def middle(name: str, batch: int, size: int = 28, width: int = 32, normalised: b
     return Workload(name, "step", layers, batch, (size, size, 1), group)
 
 
-def _block(features: int, stride: int = 1) -> tuple[Spec, ...]:
+def _block(features: int, stride: int = 1, wider: Spec | None = None) -> tuple[Spec, ...]:
     inner = (conv(features, stride=stride), ("batch_norm",), ("relu",), conv(features), ("batch_norm",))
-    shortcut = (conv(features, 1, stride, 0),) if stride > 1 else ()
+    shortcut = (wider or conv(features, 1, stride, 0),) if stride > 1 else ()
     return ("residual", inner, shortcut), ("relu",)
+
+
+def resnet(depth: int, batch: int, size: int = 32, width: int = 16) -> Workload:
+    """What `funcnn.networks.resnet20` is for depth 20, trained with momentum."""
+
+    def stage(features: int, stride: int) -> tuple[Spec, ...]:
+        first = [] if stride == 1 else [("block", _block(features, stride, ("wider",)))]
+        return (*first, ("repeat", ("block", _block(features)), (depth - 2) // 6 - len(first)))
+
+    layers = (conv(width), ("batch_norm",), ("relu",), *stage(width, 1), *stage(2 * width, 2), *stage(4 * width, 2))
+    name, rest = f"ResNet-{depth}, batch {batch}", (("global_avg_pool",), ("dense", 10))
+    return Workload(name, "step", (*layers, *rest), batch, (size, size, 3), "deep", bias=False, momentum=0.9)
+
+
+def written_out(specs: Sequence[Spec], params: Sequence[Any]) -> tuple[tuple[Spec, ...], tuple[Any, ...]]:
+    """The same network and parameters with the copies of every `repeat` one after the other."""
+    pairs = [
+        pair
+        for spec, p in zip(specs, params, strict=True)
+        for pair in ([(spec[1], _copy(p, i)) for i in range(spec[2])] if spec[0] == "repeat" else [(spec, p)])
+    ]
+    return tuple(spec for spec, _ in pairs), tuple(p for _, p in pairs)
+
+
+def _copy(stacked: Any, i: int) -> Any:
+    """Entry i of every array in a tree."""
+    if isinstance(stacked, Mapping):
+        return {name: _copy(a, i) for name, a in stacked.items()}
+    return tuple(_copy(a, i) for a in stacked) if isinstance(stacked, tuple) else stacked[i]
+
+
+class Way(NamedTuple):
+    """How funcnn or JAX does the work.
+
+    Attributes:
+        gradients: by hand, or by `jax.grad`.
+        lax: JAX's own convolution and pooling.
+        epoch: an epoch in one program, not a step at a time.
+        repeat: copies of a block by `fn.repeat`, not written out.
+        recompute: `fn.recompute` around every block.
+    """
+
+    gradients: Literal["manual", "auto"] = "manual"
+    lax: bool = False
+    epoch: bool = False
+    repeat: bool = True
+    recompute: bool = False
 
 
 STEPS = (
@@ -132,19 +172,6 @@ POOLS = (
 )  # fmt: skip
 
 
-TRANSPOSED = (
-    transposed("jax-ml/jax#31662", (1, 64, 64, 32, 64), 1, (3, 3, 3), 2, 1, 1),
-    transposed("as in jax-ml/jax#23783", (16, 64, 512), 1, (1024,), 512, 256),
-    transposed("1-D decoder", (16, 256, 64), 32, (8,), 4, 2),
-    transposed("DCGAN", (64, 8, 8, 256), 128, (4, 4), 2, 1),
-    transposed("DCGAN, last", (64, 16, 16, 64), 3, (4, 4), 2, 1),
-    transposed("filter bank", (4, 1024, 64), 1, (256,), 16, 120),
-    transposed("filter bank, long hop", (16, 128, 64), 1, (256,), 64, 96),
-    transposed("filter bank, short hop", (4, 2048, 32), 1, (256,), 4, 126),
-    transposed("U-Net", (8, 32, 32, 128), 64, (2, 2), 2, 0),
-)
-
-
 def neighbours(seed: int, count: int = 6) -> tuple[Workload, ...]:
     """Layers and steps beside those of the tables, drawn at random: what is tuned to the tables' shapes alone shows here."""
     rng = np.random.default_rng(seed)
@@ -167,12 +194,14 @@ class Prepared(NamedTuple):
         first_seconds: of the first call, which compiles.
         run: does it once more, and waits.
         each: how many times it does it by that.
+        program: of a compiled step "trace_s", "compile_s" and "temporary_mib", the memory beside its inputs and outputs.
     """
 
     results: Mapping[str, np.ndarray]
     first_seconds: float
     run: Callable[[], Any]
     each: int = 1
+    program: Mapping[str, float] = {}  # noqa: RUF012  (nobody writes to it)
 
 
 RATE = 0.01
