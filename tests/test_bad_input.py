@@ -58,7 +58,10 @@ OPTIONS = {
         "batch_norm: expected momentum in [0, 1), the share of the running value kept, got 1.0",
     ),
     "epsilon": (lambda: fn.batch_norm(epsilon=0), "batch_norm: expected epsilon above 0, got 0"),
-    "merge unknown": (lambda: fn.parallel(fn.relu, merge="mean"), 'parallel: expected merge "sum" or "concatenate", got \'mean\''),
+    "merge unknown": (
+        lambda: fn.parallel(fn.relu, merge="mean"),
+        'parallel: expected merge "sum", "concatenate" or "multiply", got \'mean\'',
+    ),
     "no branches": (lambda: fn.parallel(), "parallel: expected at least one layer, got none"),
     "window over input": (
         lambda: run(fn.conv(4, (7, 3), padding="VALID")),

@@ -34,6 +34,28 @@ def lax_conv(features: int, kernel_size: Sequence[int], *, stride: int, padding:
     return stateless("conv", forward, _by_jax_alone, lambda key, in_shape: ours.init(key, in_shape)[0])
 
 
+def lax_conv_transpose(
+    features: int, kernel_size: Sequence[int], *, stride: int, padding: int, output_padding: int, bias: bool = True
+) -> fn.Layer:
+    """`fn.conv_transpose` by `jax.lax.conv_general_dilated`, which spreads its input, as Flax and Equinox do."""
+    ours = fn.conv_transpose(features, kernel_size, stride=stride, padding=padding, output_padding=output_padding, bias=bias)
+    spatial = "HWD"[: len(kernel_size)]
+    layout = f"N{spatial}C"
+
+    def forward(params, x):
+        y = jax.lax.conv_general_dilated(
+            x,
+            jax.numpy.flip(params["w"], tuple(range(len(kernel_size)))),
+            (1,) * len(kernel_size),
+            [(k - 1 - padding, k - 1 - padding + output_padding) for k in kernel_size],
+            lhs_dilation=(stride,) * len(kernel_size),
+            dimension_numbers=(layout, f"{spatial}OI", layout),
+        )  # (N, H, W, F)
+        return y + params["b"] if bias else y, ()
+
+    return stateless("conv_transpose", forward, _by_jax_alone, lambda key, in_shape: ours.init(key, in_shape)[0])
+
+
 def lax_max_pool(window: Sequence[int], *, stride: int) -> fn.Layer:
     """`fn.max_pool` by `jax.lax.reduce_window`."""
 
@@ -47,14 +69,14 @@ def _by_jax_alone(residuals, dy):
     raise NotImplementedError("its gradient is that of jax.grad")
 
 
-OURS, LAX = (fn.conv, fn.max_pool), (lax_conv, lax_max_pool)
+OURS, LAX = (fn.conv, fn.max_pool, fn.conv_transpose), (lax_conv, lax_max_pool, lax_conv_transpose)
 
 
 def build(
-    specs: Sequence[Spec], kit: tuple[Callable, Callable] = OURS, bias: bool = True, around: Callable = lambda block: block
+    specs: Sequence[Spec], kit: tuple[Callable, Callable, Callable] = OURS, bias: bool = True, around: Callable = lambda block: block
 ) -> tuple[fn.Layer, ...]:
-    """The layers with the `conv` and `max_pool` of the kit, and `around` every block; all kits have the same parameters."""
-    conv, max_pool = kit
+    """The layers with the kit's `conv`, `max_pool`, `conv_transpose`, and `around` every block; all kits have the same parameters."""
+    conv, max_pool, conv_transpose = kit
     named = {
         "relu": fn.relu, "flatten": fn.flatten, "global_avg_pool": fn.global_avg_pool, "batch_norm": fn.batch_norm(),
         "wider": fn.serial(fn.avg_pool((1, 1), stride=2), networks._wider),
@@ -64,6 +86,8 @@ def build(
         match spec:
             case ("conv", features, kernel, stride, padding, groups):
                 return conv(features, (kernel, kernel), stride=stride, padding=padding, groups=groups, bias=bias)
+            case ("conv_transpose", features, kernel, stride, padding, more):
+                return conv_transpose(features, kernel, stride=stride, padding=padding, output_padding=more, bias=bias)
             case ("max_pool", window, stride):
                 return max_pool((window, window), stride=stride)
             case ("dense", features):
@@ -130,7 +154,7 @@ def _training(workload: Workload, initial: Any, way: Way) -> Prepared:
         at[0], metrics = jax.block_until_ready(step(at[0], x, labels))
         return np.asarray(metrics["loss"], "float32").reshape(-1)
 
-    traced, lowered = timed(lambda: step.lower(ts, x, labels))
+    traced, lowered = timed(lambda: step.lower(ts, x, labels))  # pyrefly: ignore
     compiled, program = timed(lowered.compile)
     seconds, first = timed(run)  # by the program that is there already
     losses = first if way.epoch else np.concatenate([first, run(), run()])
@@ -141,7 +165,7 @@ def _training(workload: Workload, initial: Any, way: Way) -> Prepared:
 
 def on_numpy(workload: Workload, conv: Callable, one_at_a_time: bool = False) -> Callable[[], Any]:
     """A training step run eagerly on NumPy with another `conv`; image by image, as the tutorials go, or the batch at once."""
-    net = fn.serial(*build(workload.layers, (conv, fn.max_pool)))
+    net = fn.serial(*build(workload.layers, (conv, *OURS[1:])))
     params, state = fn.to_numpy(net.init(jax.random.key(0), workload.in_shape), "float32")
     gradients = training.manual(net, fn.softmax_cross_entropy)
     (x, labels), size = workload.inputs(), 1 if one_at_a_time else workload.batch

@@ -14,17 +14,17 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 def prepare(workload: Workload, initial: Any, channels_last: bool) -> Prepared:
     """The workload, beginning with the parameters `initial`, with images and kernels as (N, C, H, W), or (N, H, W, C) in memory."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
+    last = {4: torch.channels_last, 5: torch.channels_last_3d} if channels_last else {}
     dtype = getattr(torch, workload.dtype)
 
     def place(a: np.ndarray) -> torch.Tensor:
         t = torch.tensor(np.ascontiguousarray(a)).to(DEVICE, dtype)
-        return t.contiguous(memory_format=layout) if t.ndim == 4 else t
+        return t.contiguous(memory_format=last.get(t.ndim, torch.contiguous_format))
 
     x, labels = workload.inputs()
     params: list[torch.Tensor] = []
     forward, _ = _serial(*written_out(workload.layers, initial), workload.in_shape, place, params)
-    images = place(x.transpose(0, 3, 1, 2))
+    images = place(np.moveaxis(x, -1, 1))
     if workload.kind == "layer":
         return _layer(forward, params, images, place)
     optimizer = torch.optim.SGD(params, RATE, momentum=workload.momentum or 0)
@@ -35,13 +35,14 @@ def _layer(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, place
     x.requires_grad_()
     with torch.no_grad():
         y = forward(x)
-    dy = place(cotangent([y.shape[i] for i in (0, 2, 3, 1)]).transpose(0, 3, 1, 2))
+    dy = place(np.moveaxis(cotangent([y.shape[0], *y.shape[2:], y.shape[1]]), -1, 1))
 
     def run() -> dict[str, torch.Tensor]:
         y = forward(x)
         dx, *dw = torch.autograd.grad(y, [x, *params], dy)
         wait()
-        return {"y": y.detach().permute(0, 2, 3, 1), "dx": dx.permute(0, 2, 3, 1)} | ({"dw": dw[0].permute(2, 3, 1, 0)} if dw else {})
+        gradients = {"dw": dw[0].movedim((0, 1), (-1, -2))} if dw else {}
+        return {"y": y.detach().movedim(1, -1), "dx": dx.movedim(1, -1), **gradients}
 
     seconds, results = timed(run)
     return Prepared({name: t.float().cpu().numpy() for name, t in results.items()}, seconds, run)
@@ -96,6 +97,10 @@ def _one(spec: Spec, params: Any, shape: tuple[int, ...], place: Callable, leave
             w, b = parameter(params["w"].transpose(3, 2, 0, 1)), parameter(params["b"]) if "b" in params else None
             size = [(s + 2 * padding - kernel) // stride + 1 for s in shape[:2]]
             return lambda x: F.conv2d(x, w, b, stride, padding, groups=groups), (*size, features)
+        case ("conv_transpose", _, kernel, stride, padding, more):
+            w = parameter(np.moveaxis(params["w"], (-1, -2), (0, 1)))  # (C, F, KH, KW)
+            function = getattr(F, f"conv_transpose{len(kernel)}d")
+            return lambda x: function(x, w, None, stride, padding, more), ()  # a layer by itself, without bias
         case ("max_pool", window, stride):
             return lambda x: F.max_pool2d(x, window, stride), (*((s - window) // stride + 1 for s in shape[:2]), shape[2])
         case ("dense", features):

@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 Spec = tuple[Any, ...]
-"""("conv", features, kernel, stride, padding, groups), ("max_pool", window, stride), ("dense", features), ("residual", specs, specs of the
-shortcut), ("block", specs), which may be recomputed, ("repeat", spec, n), or the name alone of what has no options."""
+"""("conv", features, kernel, stride, padding, groups), ("conv_transpose", features, kernel size, stride, padding, output padding),
+("max_pool", window, stride), ("dense", features), ("residual", specs, specs of the shortcut), ("block", specs), which may be recomputed,
+("repeat", spec, n), or the name alone of what has no options."""
 
 
 class Workload(NamedTuple):
@@ -20,7 +21,7 @@ class Workload(NamedTuple):
         kind: "layer": y and both gradients of one layer, given dy; "step": a training step by SGD with cross-entropy over 10 classes.
         layers: in series.
         batch: examples.
-        in_shape: of an example, (H, W, C).
+        in_shape: of an example, (H, W, C); of a transposed convolution with any number of spatial axes.
         group: which rows are summed up together.
         dtype: of parameters and inputs.
         bias: whether convolutions have one.
@@ -31,7 +32,7 @@ class Workload(NamedTuple):
     kind: Literal["layer", "step"]
     layers: tuple[Spec, ...]
     batch: int
-    in_shape: tuple[int, int, int]
+    in_shape: tuple[int, ...]
     group: str
     dtype: str = "float32"
     bias: bool = True
@@ -64,6 +65,17 @@ def layer(group: str, n: int, h: int, w: int, c: int, spec: Spec) -> Workload:
     kernel = spec[2] if spec[0] == "conv" else spec[1]
     rest = (f", stride {spec[3]}" if spec[3] > 1 else "") + (", depthwise" if spec[5] > 1 else "") if spec[0] == "conv" else f"/{spec[2]}"
     return Workload(f"{n}, {h}, {w}, {c} {what}, {kernel}x{kernel}{rest}", "layer", (spec,), n, (h, w, c), group, bias=False)
+
+
+def transposed(
+    what: str, shape: tuple[int, ...], features: int, kernel: tuple[int, ...], stride: int, padding: int, more: int = 0
+) -> Workload:
+    """A transposed convolution of x (N, ..., C)."""
+    name = (
+        f"{what}: {', '.join(map(str, shape))} -> {features}, {'x'.join(map(str, kernel))}{' taps' * (len(kernel) == 1)}, stride {stride}"
+    )
+    spec = ("conv_transpose", features, kernel, stride, padding, more)
+    return Workload(name, "layer", (spec,), shape[0], shape[1:], "transposed")
 
 
 def middle(name: str, batch: int, size: int = 28, width: int = 32, normalised: bool = False, group: str = "steps") -> Workload:
@@ -172,6 +184,19 @@ POOLS = (
 )  # fmt: skip
 
 
+TRANSPOSED = (
+    transposed("jax-ml/jax#31662", (1, 64, 64, 32, 64), 1, (3, 3, 3), 2, 1, 1),
+    transposed("as in jax-ml/jax#23783", (16, 64, 512), 1, (1024,), 512, 256),
+    transposed("1-D decoder", (16, 256, 64), 32, (8,), 4, 2),
+    transposed("DCGAN", (64, 8, 8, 256), 128, (4, 4), 2, 1),
+    transposed("DCGAN, last", (64, 16, 16, 64), 3, (4, 4), 2, 1),
+    transposed("filter bank", (4, 1024, 64), 1, (256,), 16, 120),
+    transposed("filter bank, long hop", (16, 128, 64), 1, (256,), 64, 96),
+    transposed("filter bank, short hop", (4, 2048, 32), 1, (256,), 4, 126),
+    transposed("U-Net", (8, 32, 32, 128), 64, (2, 2), 2, 0),
+)
+
+
 def neighbours(seed: int, count: int = 6) -> tuple[Workload, ...]:
     """Layers and steps beside those of the tables, drawn at random: what is tuned to the tables' shapes alone shows here."""
     rng = np.random.default_rng(seed)
@@ -201,7 +226,7 @@ class Prepared(NamedTuple):
     first_seconds: float
     run: Callable[[], Any]
     each: int = 1
-    program: Mapping[str, float] = {}  # noqa: RUF012  (nobody writes to it)
+    program: Mapping[str, float] = {}
 
 
 RATE = 0.01
