@@ -201,7 +201,7 @@ class Prepared(NamedTuple):
     first_seconds: float
     run: Callable[[], Any]
     each: int = 1
-    program: Mapping[str, float] = {}  # noqa: RUF012  (nobody writes to it)
+    program: Mapping[str, float] = {}
 
 
 RATE = 0.01
