@@ -27,6 +27,10 @@ Row = dict[str, Any]
 IN_TURNS = (r.MANUAL, r.OUT, r.RECOMPUTED, r.OUT_RECOMPUTED, r.LAX)
 COMPILED = {"ResNet-20": (20, r.MANUAL), "ResNet-20 by lax": (20, r.LAX), "ResNet-56": (56, r.MANUAL)}
 """What is compiled several times: a depth and a contender."""
+COMPARED = (
+    (r.MANUAL, r.LAX), (r.MANUAL, r.TORCH), (r.OUT, r.LAX), (r.OUT, r.TORCH), (r.MANUAL, r.OUT), (r.LAX_REPEATED, r.LAX),
+    (r.RECOMPUTED, r.MANUAL), (r.OUT_RECOMPUTED, r.OUT),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,32 +116,26 @@ def gradient_error(net: fn.Layer, size: int, batch: int = 4) -> float:
     with jax.enable_x64(True):
         params, state = jax.tree.map(jax.numpy.asarray, fn.to_numpy(net.init(jax.random.key(0), x.shape[1:]), "float64"))
         ours, theirs = (
-            jax.tree.leaves(jax.jit(make(net, fn.softmax_cross_entropy))(params, state, x, labels, jax.random.key(1))[0])
+            jax.tree.leaves(fn.to_numpy(jax.jit(make(net, fn.softmax_cross_entropy))(params, state, x, labels, jax.random.key(1))[0]))
             for make in (training.manual, training.automatic)
         )
     return max(float(abs(a - b).max() / abs(b).max()) for a, b in zip(ours, theirs, strict=True))
 
 
 def _ratios(rows: Mapping[str, Row], compiled: Mapping[str, float]) -> dict[str, float]:
-    def ratio(what: str, name: str, other: str) -> float:
-        return rows[name][what] / rows[other][what] if name in rows and other in rows else float("nan")
-
-    torch = min((rows[name]["step_s"] for name in r.torches() if name in rows), default=float("nan"))
-    ours = compiled["ResNet-20"]
-    return {
+    """Of those who took part."""
+    torches = [rows[name] for name in r.torches() if name in rows]
+    best = {r.TORCH: min(torches, key=lambda row: row["step_s"])} if torches else {}
+    rows, ours = {**rows, **best}, compiled["ResNet-20"]
+    ratios = {
         "compiling: funcnn / lax": ours / compiled["ResNet-20 by lax"],
         "compiling: ResNet-56 / ResNet-20": compiled["ResNet-56"] / ours,
-        "step: funcnn / lax": ratio("step_s", r.MANUAL, r.LAX),
-        "step: funcnn / PyTorch": rows[r.MANUAL]["step_s"] / torch,
-        "step: written out / PyTorch": rows[r.OUT]["step_s"] / torch if r.OUT in rows else float("nan"),
-        "step: lax in repeat / lax": ratio("step_s", r.LAX_REPEATED, r.LAX),
-        "temporary memory: recompute / without": ratio("temporary_mib", r.RECOMPUTED, r.MANUAL),
-        "temporary memory: the same, written out": ratio("temporary_mib", r.OUT_RECOMPUTED, r.OUT),
-        "peak memory: recompute / without": ratio("peak_mib", r.RECOMPUTED, r.MANUAL),
-        "peak memory: the same, written out": ratio("peak_mib", r.OUT_RECOMPUTED, r.OUT),
-        "step: recompute / without": ratio("step_s", r.RECOMPUTED, r.MANUAL),
-        "step: the same, written out": ratio("step_s", r.OUT_RECOMPUTED, r.OUT),
     }
+    for what, title in (("step_s", "step"), ("temporary_mib", "temporary memory"), ("peak_mib", "peak memory")):
+        for name, other in COMPARED:
+            if what in rows.get(name, {}) and what in rows.get(other, {}):
+                ratios[f"{title}: {name} / {other}"] = rows[name][what] / rows[other][what]
+    return ratios
 
 
 def _cells(row: Row) -> list[str]:

@@ -78,6 +78,17 @@ def test_all_contenders_compute_the_same():
 
 
 @pytest.mark.slow
+def test_all_ways_through_a_deep_network_compute_the_same():
+    work = workloads.resnet(14, 4, 8, 2)
+    with race.processes((race.MANUAL, *race.DEEP, *race.torches()), quickly=True) as ask:
+        timings = race.race(ask, work, rounds=0, seconds=0)
+        assert all(t.error < 1e-4 for t in timings.values())
+        program = ask[race.RECOMPUTED]("program")
+    assert set(program) == {"trace_s", "compile_s", "temporary_mib"}
+    assert min(program.values()) > 0
+
+
+@pytest.mark.slow
 def test_the_peak_is_that_of_the_process_itself():
     """Not that of the one which started it."""
     held = np.ones(10**8)  # 763 MiB

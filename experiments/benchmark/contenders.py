@@ -145,7 +145,8 @@ def _training(workload: Workload, initial: Any, way: Way) -> Prepared:
     ts = training.init(trainer, jax.random.key(0), workload.in_shape)
     params = jax.tree.map(lambda a: jax.device_put(a).astype(workload.dtype), initial)
     ts = ts._replace(params=params, opt_state=optimizer.init(params))
-    step, each = (training.make_epoch(trainer), STEPS_OF_AN_EPOCH) if way.epoch else (training.make_step(trainer), 1)
+    each = STEPS_OF_AN_EPOCH if way.epoch else 1
+    step: Any = (training.make_epoch if way.epoch else training.make_step)(trainer)
     x, labels = workload.inputs()
     x, labels = jax.device_put((np.concatenate([x] * each), np.concatenate([labels] * each)))  # in every step the same batch
     x, at = x.astype(workload.dtype), [ts]
