@@ -1,4 +1,4 @@
-"""75 wrong gradients, and which checker catches which; and how often each calls a right one wrong. Takes 1 h.
+"""224 wrong gradients, and which checker catches which; and how often each calls a right one wrong. Takes hours.
 
 Claim: funcnn's checker catches all, says where in 90 % of those with a place or a factor, and raises no false alarm.
 Theme: gradients.
