@@ -90,8 +90,10 @@ class Window(NamedTuple):
             total = max((ceil(size / s) - 1) * s + (k - 1) * d + 1 - size, 0)
             few, more = total // 2, total - total // 2
             rules = {"VALID": (0, 0), "SAME": (few, more), "SAME_LOWER": (more, few)}
-            axes = (*axes, Axis(size, k, s, d, *(rules[self.padding] if isinstance(self.padding, str) else self.padding[i])))
-            axes = (*axes[:-1], axes[-1].rounded_up()) if self.ceil_mode else axes
+            axis = Axis(size, k, s, d, *(rules[self.padding] if isinstance(self.padding, str) else self.padding[i]))
+            axis = axis.rounded_up() if self.ceil_mode else axis
+            padded = axis.low + size + axis.high
+            axes = (*axes, axis._replace(stride=min(s, max(padded, 1))))  # a larger one would be no other, only with more remainders
             fits = fits and size >= 1 and axes[-1].out >= 1
         if not fits:
             raise ValueError(
