@@ -73,6 +73,7 @@ def test_every_layer_obeys_on_numpy(case, dtype):
         pytest.param(case, dtype, id=f"{name}-{dtype}", marks=[pytest.mark.slow] * (case not in QUICK or dtype == "float16"))
         for name, case in CASES.items()
         for dtype in HALVES
+        if dtype == "bfloat16" or case in QUICK  # both are the same program with another width
     ],
 )
 def test_every_layer_obeys_when_compiled(case, dtype):

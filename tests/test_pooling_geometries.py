@@ -44,7 +44,7 @@ def check_close(got, expected, name):
 
 
 def drawn(rng):
-    """A random pooling: (its kind, its arguments, its options, the sizes of x); each window holds some of x."""
+    """A random pooling that PyTorch has: (its kind, its arguments, its options, the sizes of x); each window holds some of x."""
     rank, kind = int(rng.integers(1, 4)), str(rng.choice(KINDS))
 
     def draw(low, high):
@@ -59,7 +59,8 @@ def drawn(rng):
         if kind == "lp_pool":
             padding = (0,) * rank
         axes = [rows_of(*axis, p, p, ceil_mode) for *axis, p in zip(sizes, window, stride, dilation, padding, strict=True)]
-        if all(rows and all(seen for seen, _ in rows) for rows in axes):
+        theirs = rank < 3 or kind == "max_pool" or all(n + 2 * p >= k for n, p, k in zip(sizes, padding, window, strict=True))
+        if theirs and all(rows and all(seen for seen, _ in rows) for rows in axes):
             break
     options = {"stride": stride, "padding": tuple((p, p) for p in padding), "ceil_mode": ceil_mode}
     own = {"max_pool": {"dilation": dilation}, "avg_pool": {"count_include_pad": bool(rng.integers(2))}}
@@ -78,7 +79,7 @@ def by_pytorch(kind, size, options, x):
         return function(x, size, stride, padding, options["dilation"], ceil_mode)
     if kind == "avg_pool":
         return function(x, size, stride, padding, ceil_mode, options["count_include_pad"])
-    # x by its sign, which PyTorch's norm does not drop; of a window that reaches beyond the end it makes the sum larger, as if all were there
+    # |x|, as PyTorch keeps the sign; and it makes the sum of a window that reaches beyond the end larger, as if all of it were there
     one = rank == 1
     y = function(x.abs(), options["p"], size[0] if one else size, stride[0] if one else stride, ceil_mode)
     axes = zip(x.shape[2:], size, stride, strict=True)
@@ -151,8 +152,8 @@ def by_definition(axes, rule, x, dy):
     y, dx = np.zeros(dy.shape), np.zeros(x.shape)
     for q in product(*(range(len(rows)) for rows in axes)):
         at = np.ix_(range(len(x)), *(rows[i][0] for rows, i in zip(axes, q, strict=True)), range(x.shape[-1]))
-        seen, whole = x[at], (slice(None), *q)
-        y[whole], slope = rule(seen.reshape(len(x), -1, x.shape[-1]), prod(rows[i][1] for rows, i in zip(axes, q, strict=True)))
+        seen, whole, count = x[at], (slice(None), *q), prod(rows[i][1] for rows, i in zip(axes, q, strict=True))
+        y[whole], slope = rule(seen.reshape(len(x), prod(seen.shape[1:-1]), x.shape[-1]), count)
         dx[at] += (slope * dy[whole][:, None]).reshape(seen.shape)
     return y, dx
 
@@ -182,7 +183,7 @@ def bins(sizes, out):
 INTS = st.integers(-1, 5)
 ANY = st.one_of(
     INTS, st.none(), st.booleans(), st.text(max_size=3), st.lists(INTS, max_size=3), st.lists(st.lists(INTS, max_size=3), max_size=3),
-    st.sampled_from([1.5, np.inf, np.nan, 1j, 10**12, -(2**70), "first", "SAME", {}, max, np.float32(2), np.int8(2), np.ones(2), (None, 2)]),
+    st.sampled_from([1.5, np.inf, np.nan, 1j, 10**12, -(2**70), "first", "SAME", {}, np.float32(2), np.int8(2), np.ones(2), (None, 2)]),
 )  # fmt: skip
 SIZES = st.tuples(st.integers(1, 4), st.integers(1, 4))
 PER_AXIS = st.integers(1, 3) | st.tuples(st.integers(1, 3), st.integers(1, 3)) | st.just(np.int64(2))
@@ -272,7 +273,7 @@ def test_programs_do_not_grow_with_the_input(layer):
         dy = jax.eval_shape(lambda x: layer.apply((), (), x)[0], x)
         return len(jax.make_jaxpr(lambda x, dy: both(layer, x, dy))(x, dy).jaxpr.eqns)
 
-    assert equations(64) == equations(8) <= 40
+    assert equations(64) == equations(16) <= 40
 
 
 @pytest.mark.parametrize("out", [3, 7, 50])

@@ -226,9 +226,7 @@ NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name", [n if n == "resnet20" else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS]
-)
+@pytest.mark.parametrize("name", [n if n == "resnet20" else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS])
 def test_networks_agree_with_xla(name, monkeypatch):
     """The same network of `jax.lax`, all else as it is, differentiated by JAX; in a loop XLA would count one round."""
     ours = getattr(networks, name)()
