@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import funcnn as fn
-from tests.cases import CASES, QUICK
+from tests.cases import CASES, QUICK, params_of
 from tests.cases.convolution import ALGORITHMS
 from tests.test_laws import KEY, QUICKLY, both_passes, on_jax, problem
 
@@ -55,11 +55,15 @@ def check_layer(layer, arrays, train, library, units=UNITS, **options):
     check_law(got, run, arrays, units)
 
 
+SHALLOW = {name: case for name, case in CASES.items() if case.float32 == 1e-5}
+"""Deep networks of random numbers amplify every rounding, or leave the range of a half."""
+
+
 def modes(state):
     return (True, False) if jax.tree.leaves(state) else (True,)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize("case", params_of(SHALLOW))
 @each_half
 def test_every_layer_obeys_on_numpy(case, dtype):
     arrays = halved(problem(case), dtype)
@@ -71,7 +75,7 @@ def test_every_layer_obeys_on_numpy(case, dtype):
     ("case", "dtype"),
     [
         pytest.param(case, dtype, id=f"{name}-{dtype}", marks=[pytest.mark.slow] * (case not in QUICK or dtype == "float16"))
-        for name, case in CASES.items()
+        for name, case in SHALLOW.items()
         for dtype in HALVES
         if dtype == "bfloat16" or case in QUICK  # both are the same program with another width
     ],
