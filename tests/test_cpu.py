@@ -13,7 +13,7 @@ import pytest
 
 import funcnn as fn
 from funcnn import cpu
-from tests.cases import some_quickly
+from tests.cases import each_tuned
 from tests.test_laws import both_passes, on_jax, problem, worst
 
 
@@ -25,7 +25,7 @@ def at_any_size(monkeypatch):
 
 
 @pytest.mark.usefixtures("x64", "at_any_size")
-@some_quickly
+@each_tuned
 def test_on_and_off_agree_to_rounding(case):
     """Compiled, forward and backward, in training; and on NumPy."""
     arrays = problem(case)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import funcnn as fn
-from tests.cases import CASES, QUICK
-from tests.cases.convolution import ALGORITHMS, usual
+from tests.cases import CASES, QUICK, params_of
+from tests.cases.convolution import ALGORITHMS
 from tests.test_laws import KEY, QUICKLY, both_passes, on_jax, problem
 
 HALVES = ("float16", "bfloat16")
@@ -55,11 +55,15 @@ def check_layer(layer, arrays, train, library, units=UNITS, **options):
     check_law(got, run, arrays, units)
 
 
+SHALLOW = {name: case for name, case in CASES.items() if case.float32 == 1e-5}
+"""Deep networks of random numbers amplify every rounding, or leave the range of a half."""
+
+
 def modes(state):
     return (True, False) if jax.tree.leaves(state) else (True,)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize("case", params_of(SHALLOW))
 @each_half
 def test_every_layer_obeys_on_numpy(case, dtype):
     arrays = halved(problem(case), dtype)
@@ -71,8 +75,9 @@ def test_every_layer_obeys_on_numpy(case, dtype):
     ("case", "dtype"),
     [
         pytest.param(case, dtype, id=f"{name}-{dtype}", marks=[pytest.mark.slow] * (case not in QUICK or dtype == "float16"))
-        for name, case in CASES.items()
+        for name, case in SHALLOW.items()
         for dtype in HALVES
+        if dtype == "bfloat16" or case in QUICK  # both are the same program with another width
     ],
 )
 def test_every_layer_obeys_when_compiled(case, dtype):
@@ -103,8 +108,8 @@ MANY = {
     "conv over 32,768 positions": Many(fn.conv(2, (1, 1)), (8, 64, 64, 2)),
     "3x3 conv over 32,768 positions": Many(fn.conv(2, (3, 3)), (8, 64, 64, 1)),
     "depthwise conv over 32,768 positions": Many(fn.conv(2, (3, 3), groups=2), (8, 64, 64, 2)),
-    **{f"256 channels by {a.name}": Many(fn.conv(8, usual(a), algorithm=a), (2, 5, 6, 256), slow=a.name != "rowwise") for a in ALGORITHMS},
-    **{f"256 outputs by {a.name}": Many(fn.conv(256, usual(a), algorithm=a), (2, 5, 6, 8), slow=True) for a in ALGORITHMS},
+    **{f"256 channels by {a.name}": Many(fn.conv(8, (3, 3), algorithm=a), (2, 5, 6, 256), slow=a.name != "rowwise") for a in ALGORITHMS},
+    **{f"256 outputs by {a.name}": Many(fn.conv(256, (3, 3), algorithm=a), (2, 5, 6, 8), slow=True) for a in ALGORITHMS},
     "5x5 conv by winograd2": Many(fn.conv(64, (5, 5), algorithm=fn.convolution.winograd2), (2, 5, 6, 64), slow=True),
     "256 channels by auto": Many(fn.conv(256, (3, 3)), (2, 5, 6, 256)),
     "256 channels in 2 groups": Many(fn.conv(8, (3, 3), groups=2), (2, 5, 6, 256)),

@@ -91,7 +91,7 @@ def test_shapes_dtypes_and_trees_fit(case, train):
     assert train or worst(new_state, state) == 0
 
 
-@each_case
+@some_quickly
 @pytest.mark.usefixtures("x64")
 def test_backward_is_the_vjp_of_forward_and_numpy_agrees_with_jax(case):
     """Three routes in float64: the two passes on NumPy, the two passes jitted apart, `jax.vjp` of the plain forward pass."""

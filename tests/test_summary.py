@@ -226,9 +226,7 @@ NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in ("vgg11", "resnet20", "mobilenet") else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS]
-)
+@pytest.mark.parametrize("name", [n if n == "resnet20" else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS])
 def test_networks_agree_with_xla(name, monkeypatch):
     """The same network of `jax.lax`, all else as it is, differentiated by JAX; in a loop XLA would count one round."""
     ours = getattr(networks, name)()
@@ -243,6 +241,7 @@ def in_terms_of_lax(monkeypatch):
         monkeypatch.setattr(networks, what, instead)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet20", "vgg11"])
 def test_they_agree_too_where_nothing_is_ours(name, monkeypatch):
     """Norm and ReLU as one writes them for JAX: other operations, but few of all."""

@@ -191,7 +191,8 @@ def _picked(a: Array, axis: int, index: np.ndarray, there: np.ndarray, fill: flo
     """The entries at `index` (I, J) of an axis, `fill` where they are not `there`: (..., I, J, ...)."""
     xp, (before, after) = namespace(a), (a.shape[:axis], a.shape[axis + 1 :])
     picked = xp.take(a, index.astype("int32").reshape(-1), axis, mode="clip").reshape(*before, *index.shape, *after)
-    return xp.where(there.reshape(*(1 for _ in before), *index.shape, *(1 for _ in after)), picked, fill)
+    there = there.reshape(*(1 for _ in before), *index.shape, *(1 for _ in after))
+    return xp.where(there, picked, xp.asarray(fill, dtype=a.dtype))
 
 
 def _all_in_bins(x: Array, bins: Sequence[Bins]) -> Array:

@@ -7,12 +7,6 @@ from tests.cases.case import Case
 
 ALGORITHMS = [a for a in vars(fn.convolution).values() if isinstance(a, fn.convolution.ConvAlgorithm) and a.name != "auto"]
 
-
-def usual(algorithm):
-    """A window that the algorithm supports."""
-    return (2, 2) if algorithm.name == "winograd3" else (3, 3)
-
-
 GEOMETRIES = {  # features, window, options, the shape of an example
     "same": (4, (3, 3), {}, (5, 6, 2)),
     "one channel": (4, (3, 3), {}, (5, 6, 1)),
