@@ -103,6 +103,11 @@ MANY = {
     "global_avg_pool of 28x28": Many(fn.global_avg_pool, (2, 28, 28, 3), slow=True),
     "global_avg_pool of 64x64": Many(fn.global_avg_pool, (2, 64, 64, 3)),
     "global_avg_pool of 256x256": Many(fn.global_avg_pool, (1, 256, 256, 1)),  # more positions than float16 can count
+    "lp_pool, overlapping": Many(fn.lp_pool((7, 7), p=3, stride=1), (1, 16, 16, 2), slow=True),
+    "global_lp_pool of 256x256": Many(fn.global_lp_pool(), (1, 256, 256, 1)),
+    "adaptive_avg_pool of 150x150": Many(fn.adaptive_avg_pool(4), (1, 150, 150, 1)),
+    "adaptive_avg_pool to more": Many(fn.adaptive_avg_pool(90), (1, 4, 4, 1), slow=True),
+    "adaptive_max_pool to more": Many(fn.adaptive_max_pool(90, ties="split"), (1, 4, 4, 1), slow=True),
     "dense with 4,096 inputs": Many(fn.dense(3), (2, 4096)),
     "dense with 4,096 examples": Many(fn.dense(3), (4096, 2)),
     "conv over 32,768 positions": Many(fn.conv(2, (1, 1)), (8, 64, 64, 2)),

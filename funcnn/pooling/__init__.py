@@ -1,1 +1,1 @@
-"""Pooling over windows, and over everything."""
+"""Pooling over windows, over everything, and to a given size."""
