@@ -19,7 +19,7 @@ CASES = {
     "residual: shortcut": Case(fn.residual(fn.conv(4, (3, 3), stride=2), shortcut=fn.conv(4, (1, 1), stride=2)), (4, 5, 2)),
     "parallel: multiply": Case(GATED, (4, 5, 2)),
     "named": Case(fn.named(conv=fn.conv(3, (3, 3), bias=False), norm=fn.batch_norm(), relu=fn.relu, drop=fn.dropout(0.2)), (4, 5, 2)),
-    "repeat": Case(fn.repeat(BLOCK, 3), (4, 5, 2)),
+    "repeat": Case(fn.repeat(BLOCK, 2), (4, 5, 2)),
     "repeat: of repeated": Case(fn.repeat(fn.repeat(fn.serial(fn.dense(4), fn.relu), 2), 2), (4,), slow=True),
     "recompute": Case(fn.recompute(BLOCK), (4, 5, 2)),
     "recompute: repeated": Case(fn.repeat(fn.recompute(BLOCK), 2), (4, 5, 2), slow=True),
