@@ -43,9 +43,19 @@ def collectives(compiled):
     return re.findall(r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\\(", compiled.as_text())
 
 def products(compiled):
-    "2 M N K of all matrix products that one device runs, a loop's body once."
+    "2 M N K of all matrix products that one device runs, those of a loop as often as it goes round."
+    parts = {part.split(" ", 1)[0].lstrip("%"): part for part in re.split(r"\\n(?=%|ENTRY)", compiled.as_text())}
+
+    def of(part):
+        loops = re.findall(r" while\\(.*body=%?([\\w.-]+).*known_trip_count\\W+n\\W+(\\d+)", part)
+        assert len(loops) == part.count(" while(")
+        return products_of(part) + sum(int(times) * of(parts[body]) for body, times in loops)
+
+    return of(parts["ENTRY"])
+
+def products_of(text):
     total, shapes = 0, {}
-    for line in compiled.as_text().splitlines():
+    for line in text.splitlines():
         if match := re.match(r"\\s*(?:ROOT )?(%?[\\w.-]+) = \\w+\\[([\\d,]*)\\]", line):
             shapes[match[1].lstrip("%")] = [int(n) for n in match[2].split(",") if n]
         if " dot(" in line:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("optax_promotes")
 ALGORITHM_FILES = [
     path
     for path in (Path(fn.__file__).parent / "convolution").glob("*.py")
-    if path.stem not in ("__init__", "algorithm", "geometry", "layers", "transposed")
+    if path.stem not in ("__init__", "algorithm", "geometry", "layers", "transposed", "work")
 ]
 ROOT = Path(__file__).parents[1]
 README, PAGE = (ROOT / "README.md").read_text(), (ROOT / "experiments" / "README.md").read_text()
