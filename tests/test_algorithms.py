@@ -206,6 +206,7 @@ def test_auto_goes_over_blocks_where_they_need_few_zeros(kernel, stride, dilatio
     assert phases_pay(geometry) == pays
 
 
+@pytest.mark.slow
 def test_auto_takes_winograd_over_blocks():
     """Of x and dy as blocks of 2 x 2, with 256 channels: what comes out is bit for bit that of F(3x3, 2x2)."""
     rng = np.random.default_rng(0)

@@ -224,6 +224,7 @@ def mostly(sensible, otherwise=ANY):
     return st.sampled_from(range(20)).flatmap(lambda i: otherwise if i == 13 else sensible)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @example(True, 2, (2, 2), 3, "VALID", 1, 1, True, fn.convolution.auto, 2, (4, 3, 2))
 @example(True, 2, (3, 3), 1, 2, 0, 1, 1, fn.convolution.auto, 1, (2, 2, 2))

@@ -205,6 +205,7 @@ def test_what_is_ignored_may_be_anything(loss):
     np.testing.assert_allclose(by_jax, got[1], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.lists(st.integers(1, 4), min_size=1, max_size=3),
