@@ -1,6 +1,6 @@
-"""Transposed convolutions against JAX's own with `jax.grad` and PyTorch's, each in a process of its own. Takes 10 min.
+"""Transposed convolutions against JAX's own with `jax.grad` and PyTorch's, each in a process of its own. Takes 4 min.
 
-Claim: on a CPU forward and both gradients take at most a fifth of JAX's time, and no more than PyTorch's.
+Claim: on a CPU forward and both gradients take at most a fifth of JAX's time; of PyTorch's between a quarter and twice as much.
 JAX spreads the input with zeros and convolves (jax-ml/jax#31662, #23783, open); here the zeros are not there. Contenders take turns,
 after a check that all compute the same numbers; PyTorch counts in the better of its two memory layouts. Ratios are of medians over
 the rounds of one run. #31662's shape is its own, in float32; #23783's is one of the kind.
