@@ -133,5 +133,5 @@ def check_option(name: str, what: str, value: Any, low: int = 1) -> int:
 def check_flag(name: str, what: str, value: Any) -> bool:
     """`value` as a Python bool, or raise."""
     if not isinstance(value, bool | np.bool):
-        raise ValueError(f"{name}: expected {what} True or False, got {value!r}")
+        raise ValueError(f"{name}: expected {what} to be True or False, got {value!r}")
     return bool(value)

@@ -69,6 +69,11 @@ def sum_of(arrays: Iterable[Array]) -> Array:
     return rounded(reduce(add, map(widened, arrays)), *arrays)
 
 
+def aligned(v: Array, x: Array) -> Array:
+    """v with as many axes as x, its own the last: (1, ..., *v.shape)."""
+    return v.reshape((1,) * (x.ndim - v.ndim) + v.shape)
+
+
 def matmul(a: Array, b: Array, *, wide: bool = False) -> Array:
     """a @ b, of halves summed in float32 and rounded once; or not, where it is wanted `wide` for more to be added to it.
 

@@ -8,7 +8,7 @@ from jax.nn.initializers import Initializer, he_normal, ones, zeros
 from jax.random import fold_in
 
 from funcnn.arguments import check_array, check_in_shape, check_option, check_params
-from funcnn.arrays import Array, PyTree, matmul, rounded, widened
+from funcnn.arrays import Array, PyTree, aligned, matmul, rounded, widened
 from funcnn.cpu import sum_rows
 from funcnn.layer import Layer, constructor, stateless
 
@@ -111,7 +111,7 @@ def scale(*, per: Per = "channel", scale_init: Initializer = ones) -> Layer:
         x, factor = residuals
         check_array("scale", "dy", dy, x.shape)
         given = widened(dy)
-        dx = rounded(given * widened(_aligned(factor, x)), x)  # like x
+        dx = rounded(given * widened(aligned(factor, x)), x)  # like x
         return {"scale": _sum_to(factor.shape, widened(x) * given, factor)}, dx
 
     return stateless("scale", forward, backward, init)
@@ -132,11 +132,7 @@ def _checked(name: str, per: Per, params: PyTree, leaf: str, x: Array) -> Array:
     check_params(name, params, {leaf: {"channel": ("C",), "position": ("...", 1), "entry": ("...", "C")}[per]})
     shape = params[leaf].shape
     check_array(name, "x", x, {"channel": ("N", "...", *shape), "position": ("N", *shape[:-1], "C"), "entry": ("N", *shape)}[per])
-    return _aligned(params[leaf], x)
-
-
-def _aligned(v: Array, x: Array) -> Array:
-    return v.reshape((1,) * (x.ndim - v.ndim) + v.shape)
+    return aligned(params[leaf], x)
 
 
 def _sum_to(shape: tuple[int, ...], a: Array, like: Array) -> Array:

@@ -5,8 +5,8 @@ from math import inf, pi, sqrt
 from jax.nn.initializers import Initializer, constant
 
 from funcnn.activations import FAR, bent, decay, logistic, logistic_slope, rectifier, smooth
-from funcnn.arguments import check_array, check_in_shape, check_number, check_params
-from funcnn.arrays import Array, erfc, namespace, rounded, widened
+from funcnn.arguments import check_array, check_flag, check_in_shape, check_number, check_params
+from funcnn.arrays import aligned, erfc, namespace, rounded, widened
 from funcnn.cpu import masked, sum_rows
 from funcnn.layer import Layer, constructor, stateless
 
@@ -52,8 +52,7 @@ def prelu(*, shared: bool = False, slope_init: Initializer = constant(0.25)) -> 
     Raises:
         ValueError: `shared` neither True nor False.
     """
-    if not isinstance(shared, bool):
-        raise ValueError(f"prelu: expected shared to be True or False, got {shared!r}")
+    check_flag("prelu", "shared", shared)
 
     def init(key, in_shape):
         check_in_shape("prelu", in_shape, ("...", "C"))
@@ -64,7 +63,7 @@ def prelu(*, shared: bool = False, slope_init: Initializer = constant(0.25)) -> 
         check_array("prelu", "x", x, ("N", "...", "C" if shared else params["slope"].shape[0]))
         wide = widened(x)
         low = masked(~(wide > 0), wide)  # like x
-        return rounded(masked(wide > 0, wide) + _aligned(params["slope"], x) * low, x), (x, params["slope"])
+        return rounded(masked(wide > 0, wide) + aligned(widened(params["slope"]), x) * low, x), (x, params["slope"])
 
     def backward(residuals, dy):
         """dslope = sum of x dy over x <= 0,  dx = dy where x > 0, else slope dy."""
@@ -72,15 +71,10 @@ def prelu(*, shared: bool = False, slope_init: Initializer = constant(0.25)) -> 
         check_array("prelu", "dy", dy, x.shape)
         xp, wide, given = namespace(x, slope, dy), widened(x), widened(dy)
         dslope = sum_rows(masked(~(wide > 0), wide) * given, cheap=True)  # (C,)
-        dx = xp.where(wide > 0, given, _aligned(slope, x) * given)  # like x
+        dx = xp.where(wide > 0, given, aligned(widened(slope), x) * given)  # like x
         return {"slope": rounded(dslope.sum(keepdims=True) if shared else dslope, slope)}, rounded(dx, x)
 
     return stateless("prelu", forward, backward, init)
-
-
-def _aligned(slope: Array, x: Array) -> Array:
-    """The slopes with as many axes as x: (1, ..., C)."""
-    return widened(slope).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def _relu6(xp, x):

@@ -9,7 +9,7 @@ import jax
 
 from funcnn.arguments import check_array, check_in_shape, check_key, check_returned
 from funcnn.arrays import Array, namespace, rounded, sum_of, widened
-from funcnn.combinators.inside import check_entries, check_layers, keys_of, say_where
+from funcnn.combinators.inside import check_entries, check_layers, forward_of, keys_of
 from funcnn.combinators.series import identity, serial
 from funcnn.layer import Layer, constructor
 
@@ -67,11 +67,7 @@ def _branches(name: str, layers: tuple[Layer, ...], merge: str) -> Layer:
         check_entries(name, layers, params=params, state=state)
         outputs, states, residuals = (), (), ()
         for i, (layer, p, s, k) in enumerate(zip(layers, params, state, keys_of(name, key, len(layers)), strict=True)):
-            try:
-                y, s, r = check_returned(layer.name, "forward", layer.forward(p, s, x, key=k, train=train))
-            except (TypeError, ValueError) as error:
-                say_where(error, name, i, layer)
-                raise
+            y, s, r = forward_of(name, i, layer, p, s, x, k, train)
             outputs, states, residuals = (*outputs, y), (*states, s), (*residuals, r)
         if not _fit(merge, outputs):
             raise ValueError(f"{name}: expected outputs that fit together for merge={merge!r}, got shapes {[y.shape for y in outputs]}")

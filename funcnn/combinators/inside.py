@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from funcnn.arguments import check_key
+from funcnn.arguments import check_key, check_returned
 from funcnn.arrays import Array, PyTree
 from funcnn.cpu import cpu_tuning
 from funcnn.layer import Layer
@@ -62,6 +62,15 @@ def out_shape(layer: Layer, params: PyTree, state: PyTree, in_shape: tuple[int, 
 def say_where(error: Exception, name: str, i: int | str, layer: Layer) -> None:
     """Say in a note to an error in which layer it happened."""
     error.add_note(f"in layer {i} ({layer.name}) of {name}")
+
+
+def forward_of(name: str, i: int, layer: Layer, params: PyTree, state: PyTree, x: Array, key: Array | None, train: bool) -> tuple:
+    """`layer.forward`, of layer i of the combinator `name`, which an error says."""
+    try:
+        return check_returned(layer.name, "forward", layer.forward(params, state, x, key=key, train=train))
+    except (TypeError, ValueError) as error:
+        say_where(error, name, i, layer)
+        raise
 
 
 def check_layers(name: str, layers: Sequence[Layer]) -> None:

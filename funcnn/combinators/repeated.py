@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnn.arguments import check_in_shape, check_key, check_option, check_returned
 from funcnn.arrays import Array, PyTree, namespace
-from funcnn.combinators.inside import check_layers, keys_of, out_shape, say_where
+from funcnn.combinators.inside import check_layers, forward_of, keys_of, out_shape
 from funcnn.layer import Layer, constructor
 
 
@@ -48,11 +48,7 @@ def repeat(layer: Layer, n: int) -> Layer:
     def one(train, x, copy):
         """A step of the scan: a copy's params, state and key, to its new state and what it keeps."""
         p, s, k = copy
-        try:
-            y, s, r = check_returned(layer.name, "forward", layer.forward(p, s, x, key=k, train=train))
-        except (TypeError, ValueError) as error:
-            say_where(error, "repeat", 0, layer)
-            raise
+        y, s, r = forward_of("repeat", 0, layer, p, s, x, k, train)
         if y.shape != x.shape or y.dtype != x.dtype:
             got = f"{layer.name} that makes {x.dtype} {x.shape} {y.dtype} {y.shape}"
             raise ValueError(f"repeat: expected a layer that keeps shape and dtype, got {got}")

@@ -7,7 +7,7 @@ import jax
 
 from funcnn.arguments import check_array, check_in_shape, check_key, check_returned, describe
 from funcnn.arrays import PyTree
-from funcnn.combinators.inside import check_entries, check_layers, keys_of, out_shape, say_where
+from funcnn.combinators.inside import check_entries, check_layers, forward_of, keys_of, out_shape, say_where
 from funcnn.layer import Layer, constructor, stateless
 
 
@@ -99,11 +99,7 @@ def _series(name: str, layers: tuple[Layer, ...], divide: Callable[..., tuple] |
             check_entries(name, layers, params=params, state=state)
         states, residuals = (), ()
         for i, (layer, p, s, k) in enumerate(zip(layers, params, state, keys_of(name, key, len(layers)), strict=True)):
-            try:
-                x, s, r = check_returned(layer.name, "forward", layer.forward(p, s, x, key=k, train=train))
-            except (TypeError, ValueError) as error:
-                say_where(error, name, i, layer)
-                raise
+            x, s, r = forward_of(name, i, layer, p, s, x, k, train)
             states, residuals = (*states, s), (*residuals, r)
         return x, join(states), residuals
 

@@ -141,15 +141,17 @@ def window(
         raise ValueError(f"{name}: expected a window size per spatial axis, such as (3, 3), got {sizes!r}")
     sizes = tuple(check_option(name, "every window size", k) for k in sizes)
 
-    def per_axis(what: str, value: int | Sequence[int]) -> tuple[int, ...]:
-        values = value if isinstance(value, tuple | list) else (value,) * len(sizes)
-        if len(values) != len(sizes):
-            raise ValueError(f"{name}: expected one {what} per spatial axis, that is {len(sizes)}, got {value!r}")
-        return tuple(check_option(name, f"every {what}", v) for v in values)
-
-    strides, dilations = per_axis("stride", stride), per_axis("dilation", dilation)
+    strides, dilations = (per_axis(name, *option, len(sizes)) for option in (("stride", stride), ("dilation", dilation)))
     padding = _checked_padding(name, padding, len(sizes))
     return Window(name, sizes, strides, dilations, padding, check_flag(name, "ceil_mode", ceil_mode))
+
+
+def per_axis(name: str, what: str, value: int | Sequence[int], rank: int, low: int = 1) -> tuple[int, ...]:
+    """`value`, which is one for each of `rank` axes or one for all, as one for each, or raise unless all are at least `low`."""
+    values = value if isinstance(value, tuple | list) else (value,) * rank
+    if len(values) != rank:
+        raise ValueError(f"{name}: expected one {what} per spatial axis, that is {rank}, got {value!r}")
+    return tuple(check_option(name, f"every {what}", v, low) for v in values)
 
 
 def _checked_padding(name: str, padding: Padding, rank: int) -> Literal["SAME", "VALID", "SAME_LOWER"] | tuple[tuple[int, int], ...]:

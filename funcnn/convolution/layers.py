@@ -8,6 +8,7 @@ from jax.nn.initializers import Initializer, he_normal, zeros
 from jax.random import fold_in
 
 from funcnn.arguments import check_array, check_in_shape, check_option, check_params
+from funcnn.arrays import aligned
 from funcnn.convolution.algorithm import ConvAlgorithm
 from funcnn.convolution.auto import auto
 from funcnn.convolution.geometry import Padding, Window, window
@@ -84,7 +85,7 @@ def conv(
         geometry = geometry_of(x)
         seen = extended("conv", x, mode, around) if around else x
         y, residuals = algorithm.forward(seen, params["w"], geometry)  # (N, P, Q, O)
-        return (y + params["b"].reshape((1,) * (y.ndim - 1) + (-1,)) if bias else y), residuals
+        return (y + aligned(params["b"], y) if bias else y), residuals
 
     def backward(residuals, dy):
         """dw[kh, kw] = sum_{n, p, q} x[n, p * SH + kh, q * SW + kw]^T dy[n, p, q],  db = sum_{n, p, q} dy,  dx: see the algorithm."""

@@ -10,9 +10,10 @@ from jax.nn.initializers import Initializer, variance_scaling, zeros
 from jax.random import fold_in
 
 from funcnn.arguments import check_array, check_in_shape, check_option, check_params
+from funcnn.arrays import aligned
 from funcnn.convolution.algorithm import ConvAlgorithm
 from funcnn.convolution.auto import MANY, auto
-from funcnn.convolution.geometry import Padding, Window, window
+from funcnn.convolution.geometry import Padding, Window, per_axis, window
 from funcnn.convolution.work import work as work_of
 from funcnn.cpu import after, sum_rows
 from funcnn.layer import Layer, constructor, stateless
@@ -98,7 +99,7 @@ def conv_transpose(
         check_channels("params['w'] of shape", params["w"].shape)
         check_array(name, "x", x, ("N", *spatial, params["w"].shape[-1]))
         y = to_input(params["w"], x, geometry_of(x.shape[1:-1]))  # (N, H, W, F)
-        return (y + params["b"].reshape((1,) * (y.ndim - 1) + (-1,)) if bias else y), (x, params["w"])
+        return (y + aligned(params["b"], y) if bias else y), (x, params["w"])
 
     def backward(residuals, dy):
         """dx is `conv`'s forward pass of dy; dw its weight gradient, whose input is dy and whose output's cotangent x; db = sum dy."""
@@ -118,11 +119,8 @@ def conv_transpose(
 
 def _checked_output_padding(options: Window, output_padding: int | Sequence[int]) -> tuple[int, ...]:
     """It, one per axis; raise where it is out of range."""
-    name, rank, what = options.name, len(options.sizes), "output_padding"
-    values = output_padding if isinstance(output_padding, tuple | list) else (output_padding,) * rank
-    if len(values) != rank:
-        raise ValueError(f"{name}: expected one {what} per spatial axis, that is {rank}, got {output_padding!r}")
-    checked = tuple(check_option(name, f"every {what}", v, 0) for v in values)
+    name, what = options.name, "output_padding"
+    checked = per_axis(name, what, output_padding, len(options.sizes), 0)
     if any(v >= max(s, d) for v, s, d in zip(checked, options.strides, options.dilations, strict=True)):
         raise ValueError(
             f"{name}: expected every {what} below its stride or dilation, got {output_padding!r} "

@@ -3,7 +3,6 @@
 from funcnn.normalization.batch import BatchNormEval as BatchNormEval
 from funcnn.normalization.batch import BatchNormTrain as BatchNormTrain
 from funcnn.normalization.batch import batch_norm as batch_norm
-from funcnn.normalization.batch import per_channel as per_channel
 from funcnn.normalization.example import Normalized as Normalized
 from funcnn.normalization.example import group_norm as group_norm
 from funcnn.normalization.example import instance_norm as instance_norm

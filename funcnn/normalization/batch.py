@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from funcnn.arguments import check_array, check_in_shape, check_number, check_params
-from funcnn.arrays import Array, namespace, rounded, widened
+from funcnn.arrays import Array, aligned, namespace, rounded, widened
 from funcnn.cpu import mean_rows, sum_rows
 from funcnn.layer import Layer, constructor
 
@@ -67,11 +67,11 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
             if isinstance(m, int) and m < 2:  # a symbolic size (`jax.export`) is known in the run alone
                 raise ValueError(f"batch_norm: expected more than one value per channel in training, got x of shape {x.shape}")
             mean = mean_rows(wide)  # (C,)
-            var = mean_rows(_square(wide - per_channel(mean, x)), cheap=True)
+            var = mean_rows(_square(wide - aligned(mean, x)), cheap=True)
             batch = {"mean": mean, "var": var * (m / (m - 1))}
             state = {name: rounded(momentum * widened(old) + (1 - momentum) * batch[name], old) for name, old in state.items()}
         inv_std, scale, shift = 1 / namespace(var).sqrt(var + epsilon), widened(params["scale"]), widened(params["shift"])
-        y = (wide - per_channel(mean, x)) * per_channel(inv_std * scale, x) + per_channel(shift, x)
+        y = (wide - aligned(mean, x)) * aligned(inv_std * scale, x) + aligned(shift, x)
         return rounded(y, x), state, (BatchNormTrain if train else BatchNormEval)(x, mean, inv_std, params["scale"])
 
     def backward(residuals, dy):
@@ -80,20 +80,15 @@ def batch_norm(*, momentum: float = 0.9, epsilon: float = 1e-5) -> Layer:
         """
         x, mean, inv_std, scale = residuals
         check_array("batch_norm", "dy", dy, x.shape)
-        x_hat, given = (widened(x) - per_channel(mean, x)) * per_channel(inv_std, x), widened(dy)
+        x_hat, given = (widened(x) - aligned(mean, x)) * aligned(inv_std, x), widened(dy)
         dshift, dscale = sum_rows(given), sum_rows(given * x_hat, cheap=True)  # (C,)
         if isinstance(residuals, BatchNormTrain):
             m = x.size // x.shape[-1]
-            given = given - per_channel(dshift / m, x) - x_hat * per_channel(dscale / m, x)
-        dx = given * per_channel(inv_std * widened(scale), x)
+            given = given - aligned(dshift / m, x) - x_hat * aligned(dscale / m, x)
+        dx = given * aligned(inv_std * widened(scale), x)
         return {"scale": rounded(dscale, scale), "shift": rounded(dshift, scale)}, rounded(dx, x)
 
     return Layer("batch_norm", init, forward, backward)
-
-
-def per_channel(v: Array, x: Array) -> Array:
-    """v (C,) with as many axes as x: (1, ..., C)."""
-    return v.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def _square(x: Array) -> Array:

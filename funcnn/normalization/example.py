@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from funcnn.arguments import check_array, check_in_shape, check_number, check_option, check_params
-from funcnn.arrays import Array, namespace, rounded, widened
+from funcnn.arguments import check_array, check_flag, check_in_shape, check_number, check_option, check_params
+from funcnn.arrays import Array, aligned, namespace, rounded, widened
 from funcnn.cpu import sum_rows
 from funcnn.layer import Layer, constructor, stateless
 
@@ -118,7 +118,7 @@ def _norm(
 ) -> Layer:  # fmt: skip
     """The norm whose mean and variance are an `average`, which broadcasts against its input, with params of the last `axes`."""
     epsilon = check_number(name, "epsilon", epsilon, "above 0", lambda e: e > 0)
-    values = {entry: value for entry, value, wanted in (("scale", 1.0, scale), ("shift", 0.0, shift)) if _flag(name, entry, wanted)}
+    values = {entry: value for entry, value, wanted in (("scale", 1.0, scale), ("shift", 0.0, shift)) if check_flag(name, entry, wanted)}
     letters = ("C",) if axes == 1 else tuple(f"D{i}" for i in range(axes))
 
     def init(key, in_shape):
@@ -137,8 +137,8 @@ def _norm(
             means = (*means, average(above))
             above = above - means[-1]  # like x
         inv_std = 1 / namespace(x).sqrt(average(above * above) + epsilon)
-        y = above * inv_std * _like(params["scale"], x) if scale else above * inv_std
-        y = y + _like(params["shift"], x) if shift else y
+        y = above * inv_std * aligned(widened(params["scale"]), x) if scale else above * inv_std
+        y = y + aligned(widened(params["shift"]), x) if shift else y
         return rounded(y, x), Normalized(x, means, inv_std, {e: params[e] if e == "scale" else params[e][:0] for e in values})
 
     def backward(residuals, dy):
@@ -150,17 +150,11 @@ def _norm(
         x_hat, given = reduce(sub, means, widened(x)) * inv_std, widened(dy)  # like x
         by_entry = {"scale": given * x_hat, "shift": given}
         dparams = {entry: rounded(_sum_to(by_entry[entry], axes), params[entry]) for entry in values}
-        given = given * _like(params["scale"], x) if scale else given
+        given = given * aligned(widened(params["scale"]), x) if scale else given
         dx = given - x_hat * average(given * x_hat)
         return dparams or (), rounded((dx - average(given) if centred else dx) * inv_std, x)
 
     return stateless(name, forward, backward, init if values else None)
-
-
-def _flag(name: str, what: str, value: bool) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{name}: expected {what} to be True or False, got {value!r}")
-    return value
 
 
 def _over_last(axes: int) -> Callable[[Array], Array]:
@@ -174,11 +168,6 @@ def _over_positions(a: Array) -> Array:
 def _mean(a: Array, axes: Sequence[int]) -> Array:
     """The mean over the axes, which stay; one after the other, as several short sums round less than a long one."""
     return reduce(lambda a, axis: a.mean(axis, keepdims=True), reversed(axes), a)
-
-
-def _like(v: Array, x: Array) -> Array:
-    """v, of the shape of the last axes of x, with as many axes as x."""
-    return widened(v).reshape((1,) * (x.ndim - v.ndim) + v.shape)
 
 
 def _sum_to(a: Array, axes: int) -> Array:

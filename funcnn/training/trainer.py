@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from funcnn.arguments import check_key, check_option
+from funcnn.arguments import check_flag, check_key, check_option
 from funcnn.arrays import Array, PyTree
 from funcnn.layer import Layer
 from funcnn.losses import negative_log_likelihood, softmax_cross_entropy
@@ -140,8 +140,7 @@ def check_options(trainer: Trainer) -> Trainer:
     check_option("training", "evaluation_batch", trainer.evaluation_batch)
     if trainer.last_batch not in ("drop", "wrap"):
         raise ValueError(f'training: expected last_batch "drop" or "wrap", got {trainer.last_batch!r}')
-    if not isinstance(trainer.shuffle, bool):
-        raise ValueError(f"training: expected shuffle to be True or False, got {trainer.shuffle!r}")
+    check_flag("training", "shuffle", trainer.shuffle)
     if gradients not in GRADIENTS and not callable(gradients):
         raise ValueError(f'training: expected gradients "manual", "auto" or (net, loss) -> gradient, got {gradients!r}')
     for name, form in (("augment", "(key, x) -> x, such as augmentation.flip()"), ("loss", "(outputs, targets) -> (mean loss, doutputs)"),

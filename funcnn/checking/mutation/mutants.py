@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import funcnn as fn
-from funcnn.arrays import Array, namespace
+from funcnn.arrays import Array, aligned, namespace
 from funcnn.convolution.geometry import offsets, overlap_add, tap, window
 from funcnn.layer import Layer
-from funcnn.normalization import BatchNormEval, per_channel
+from funcnn.normalization import BatchNormEval
 
 Change = Callable[[Array, Any, Array], Array]
 """`(gradient, residuals, dy) -> wrong gradient` of one leaf."""
@@ -167,10 +167,10 @@ def batch_norm_without(term: str) -> Layer:
         if isinstance(residuals, BatchNormEval):
             return grads, dx
         x, mean, inv_std, scale = residuals
-        factor, x_hat = inv_std * scale / (x.size // x.shape[-1]), (x - per_channel(mean, x)) * per_channel(inv_std, x)
+        factor, x_hat = inv_std * scale / (x.size // x.shape[-1]), (x - aligned(mean, x)) * aligned(inv_std, x)
         if term == "mean":
-            return grads, dx + per_channel(factor * grads["shift"], x)
-        return grads, dx + x_hat * per_channel(factor * grads["scale"], x)
+            return grads, dx + aligned(factor * grads["shift"], x)
+        return grads, dx + x_hat * aligned(factor * grads["scale"], x)
 
     return right._replace(backward=backward)
 
