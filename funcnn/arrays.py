@@ -53,10 +53,9 @@ def in_float32(run: Callable[..., Array]) -> Callable[..., Array]:
 
     @wraps(run)
     def computed(*args: Any, **options: Any) -> Array:
-        is_array = [isinstance(a, np.ndarray | jax.Array) for a in args]
-        halves = [a for a, array in zip(args, is_array, strict=True) if array and is_half(a)]
-        if not halves:
+        if not [a for a in args if isinstance(a, np.ndarray | jax.Array) and is_half(a)]:
             return run(*args, **options)
+        is_array = [isinstance(a, np.ndarray | jax.Array) for a in args]
         y = run(*(widened(a) if array else a for a, array in zip(args, is_array, strict=True)), **options)
         return rounded(y, *(a for a, array in zip(args, is_array, strict=True) if array))
 
