@@ -25,6 +25,9 @@ cpu_tuning.__doc__ = "The switch, a context: None leaves it to the platform, Tru
 BLOCK = 2**21
 """Numbers that a block of images may need at a time, 8 MB in float32. A program that needs over 32 MB in all gets them anew from
 the system at every call, page by page, which takes longer than the work."""
+WRITTEN_OUT = 3 * BLOCK // 4
+"""Numbers from which the turns of a loop are worth the time to compile each of them, as nothing is copied into the loop and out of it:
+up to a quarter of the time of large work, a third of the time to compile it."""
 FEW = 2**18
 """Numbers below which nothing waits: other work fills the gaps then."""
 LARGE = 2**19
@@ -145,15 +148,19 @@ def _divided_examples(arrays: tuple[Array, ...], count: int) -> tuple[tuple[Arra
     return parts, tuple(a[count * each :] for a in arrays)
 
 
-def mapped(run: Callable[..., Array], *arrays: Array) -> Array:
-    """`run` of each entry along the first axis, one after the other: (count, ...).
+def mapped(run: Callable[..., Array], *arrays: Array, numbers: int = 0) -> Array:
+    """`run` of each entry along the first axis, one after the other, where each needs that many `numbers`: (count, ...).
 
-    A compiled program is a loop, so that all of them compile as one and use the same memory.
+    A compiled program is a loop, so that all of them compile as one and use the same memory; of WRITTEN_OUT numbers it is not.
     """
+
+    def turns(*arrays: Array) -> Array:
+        done = in_turn(run, [tuple(a[i] for a in arrays) for i in range(arrays[0].shape[0])])
+        return namespace(*done).stack(done)
 
     def loop(*arrays: Array) -> Array:
         if not _traced(*arrays):
-            return plain(*arrays)
+            return turns(*arrays)
         if _differentiated(*arrays):
             return jax.lax.map(lambda each: run(*each), arrays)
         count, like = len(arrays[0]), jax.eval_shape(run, *(a[0] for a in arrays))
@@ -163,11 +170,7 @@ def mapped(run: Callable[..., Array], *arrays: Array) -> Array:
             0, count, lambda i, done: jax.lax.dynamic_update_index_in_dim(done, run(*(a[i] for a in arrays)), i, 0), some
         )
 
-    def plain(*arrays: Array) -> Array:
-        done = [run(*(a[i] for a in arrays)) for i in range(arrays[0].shape[0])]
-        return namespace(*done).stack(done)
-
-    return tuned(loop, plain, *arrays)
+    return tuned(turns if at_least(numbers, WRITTEN_OUT) else loop, turns, *arrays)
 
 
 def _traced(*arrays: Array) -> bool:

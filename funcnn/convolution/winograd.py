@@ -24,7 +24,7 @@ import numpy as np
 from funcnn.arrays import Array, in_float32, namespace
 from funcnn.convolution.algorithm import from_passes
 from funcnn.convolution.geometry import Axis, Geometry, pad
-from funcnn.cpu import in_blocks, mapped
+from funcnn.cpu import in_blocks, mapped, sum_in_blocks
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -80,6 +80,8 @@ def forward(m: int, x: Array, w: Array, geometry: Geometry) -> Array:
     (bt, g, a), (tp, tq) = matrices(m, axes[0].window), _tiles(m, axes)
     at, gg = tuple(zip(*a, strict=True)), xp.asarray(np.kron(g, g), w.dtype)  # (t t, r r)
     u = (gg @ w.reshape(gg.shape[1], -1)).reshape(len(bt), len(bt), *w.shape[2:])  # (t, t, C, O)
+    each = tp * tq * len(bt) * (x.shape[-1] + 2 * o)  # a row of tiles at a time, and its outputs
+    by_row = partial(mapped, numbers=x.shape[0] * each)
 
     def run(x: Array) -> Array:
         rows, n = _rows(m, x, axes), x.shape[0]
@@ -89,27 +91,33 @@ def forward(m: int, x: Array, w: Array, geometry: Geometry) -> Array:
             return xp.stack([_combine(row, products) for row in at], axis=3).reshape(n, tp, tq * m, o)
 
         wholes = xp.stack([_combine(row, rows) for row in bt])  # (t, N, TP, W, C)
-        parts = mapped(row_of_outputs, wholes, u)
+        parts = by_row(row_of_outputs, wholes, u)
         y = xp.stack([_combine(row, parts) for row in at], axis=2).reshape(n, tp * m, tq * m, o)
         return y[:, : axes[0].out, : axes[1].out]
 
-    return in_blocks(run, x, tp * tq * len(bt) * (x.shape[-1] + 2 * o))  # a row of tiles at a time, and its outputs
+    return in_blocks(run, x, each)
 
 
 @in_float32
 def weight_gradient(m: int, x: Array, dy: Array, geometry: Geometry) -> Array:
     """dw = G^T [(B^T d B) * (A dy A^T)] G, summed over tiles: (KH, KW, C, O)."""
-    axes, xp = geometry.axes, namespace(x, dy)
+    axes, o, xp = geometry.axes, dy.shape[-1], namespace(x, dy)
     (bt, g, a), (tp, tq) = matrices(m, axes[0].window), _tiles(m, axes)
-    whole, gg = xp.pad(dy, ((0, 0), (0, tp * m - axes[0].out), (0, tq * m - axes[1].out), (0, 0))), xp.asarray(np.kron(g, g), dy.dtype)
-    seen, given = _rows(m, x, axes), [whole[:, i::m] for i in range(m)]
+    gg = xp.asarray(np.kron(g, g), dy.dtype)  # (t t, r r)
+    each = tp * tq * len(bt) * (x.shape[-1] + 2 * o)
+    by_row = partial(mapped, numbers=x.shape[0] * each)
 
     def row_of_products(seen: Array, given: Array) -> Array:
         v, z = _row_of_tiles(seen, bt, m, tq), _row_of_tiles(given, a, m, tq)  # (t, T, C), (t, T, O)
         return v.swapaxes(1, 2) @ z  # (t, C, O)
 
-    first, second = (xp.stack([_combine(row, rows) for row in matrix]) for matrix, rows in ((bt, seen), (a, given)))
-    du = mapped(row_of_products, first, second)  # (t, t, C, O)
+    def run(x: Array, dy: Array) -> Array:
+        whole = xp.pad(dy, ((0, 0), (0, tp * m - axes[0].out), (0, tq * m - axes[1].out), (0, 0)))
+        seen, given = _rows(m, x, axes), [whole[:, i::m] for i in range(m)]
+        first, second = (xp.stack([_combine(row, rows) for row in matrix]) for matrix, rows in ((bt, seen), (a, given)))
+        return by_row(row_of_products, first, second)  # (t, t, C, O)
+
+    du = sum_in_blocks(run, each, x, dy)
     return (gg.T @ du.reshape(len(gg), -1)).reshape(*(axis.window for axis in axes), *du.shape[2:])
 
 
