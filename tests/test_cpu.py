@@ -13,7 +13,7 @@ import pytest
 
 import funcnn as fn
 from funcnn import cpu
-from tests.cases import each_tuned
+from tests.cases import Case, each_tuned
 from tests.test_laws import both_passes, on_jax, problem, worst
 
 
@@ -35,6 +35,22 @@ def test_on_and_off_agree_to_rounding(case):
         with fn.cpu_tuning(on):
             results.append((jax.jit(passes)(*on_jax(arrays)), passes(*arrays)))
     assert worst(*results) <= 1e-12
+
+
+@pytest.mark.usefixtures("x64")
+def test_rows_written_out_are_those_of_the_loop(monkeypatch):
+    """Winograd's rows, of a batch in one block and in a block for each image."""
+    layer = fn.conv(3, (3, 3), algorithm=fn.convolution.winograd4)
+    arrays = problem(Case(layer, (9, 6, 2)))
+    programs = []
+    for least, block in ((1, cpu.BLOCK), (1, 300), (2**40, cpu.BLOCK), (2**40, 300)):
+        monkeypatch.setattr(cpu, "WRITTEN_OUT", least)
+        monkeypatch.setattr(cpu, "BLOCK", block)
+        with fn.cpu_tuning(True):
+            programs.append(jax.jit(both_passes(layer, train=True)).trace(*on_jax(arrays)))
+    assert ["while" in str(program.jaxpr) or "scan" in str(program.jaxpr) for program in programs] == [False, True, True, True]
+    plain = both_passes(layer, train=True)(*arrays)
+    assert max(worst(program.lower().compile()(*on_jax(arrays)), plain) for program in programs) <= 1e-12
 
 
 NETWORK = fn.serial(

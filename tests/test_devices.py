@@ -77,6 +77,7 @@ def on_eight_devices(program):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_a_step_divides_the_work_and_moves_sums_alone():
     """Every device has an eighth of the products; what crosses between them are all-reduces, as many bytes as there are gradients,
     statistics and metrics, and none of activations."""

@@ -154,6 +154,7 @@ def test_the_stored_values_are_those_of_pytorch():
         np.testing.assert_allclose(value, given[name], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_filters_that_are_left_as_drawn_do_not_move():
     params, _ = fn.serial(*filters.LAYERS).init(jax.random.key(0), (28, 28, 1))
     optimizer = filters.last_layer_only(10)
@@ -162,6 +163,7 @@ def test_filters_that_are_left_as_drawn_do_not_move():
         assert all((leaf != 0).any() == (layer.name == "dense") for leaf in jax.tree.leaves(update))
 
 
+@pytest.mark.slow
 def test_one_seed_is_one_result():
     def trained(seed):
         done = train(TRAINER, digits(smoke=True), seed, epochs=1)

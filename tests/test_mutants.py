@@ -66,6 +66,7 @@ def test_every_right_layer_is_called_right(name):
             check_layer(*RIGHT[name], seed=seed, dtype=dtype).raise_if_wrong()
 
 
+@pytest.mark.slow
 def test_what_is_called_right_is_everything_there_is():
     """Each kind of layer and algorithm of the laws' table is in the table of right layers, or is checked here."""
     for name, case in FIRST_OF_EACH.items():

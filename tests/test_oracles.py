@@ -125,7 +125,7 @@ def lax_pool(x, window, stride, padding, init, combine):
     return lax.reduce_window(x, init, combine, (1, *window, 1), (1, *stride, 1), pads)
 
 
-@pytest.mark.parametrize("window", [(1, 1), (2, 2), (3, 3), (2, 3)])
+@pytest.mark.parametrize("window", [(2, 3), *(pytest.param(window, marks=pytest.mark.slow) for window in [(1, 1), (2, 2), (3, 3)])])
 @pytest.mark.parametrize("size", [SIZES[0], pytest.param(SIZES[1], marks=pytest.mark.slow)])
 def test_pooling_is_that_of_lax(size, window):
     """Also the gradient of max pooling where entries tie: lax gives it to the first. lax pads averages with zeros."""

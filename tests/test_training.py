@@ -151,7 +151,7 @@ def test_a_seed_is_a_training_bit_by_bit():
         optax.adamw(1e-2),
         optax.chain(optax.adam(1e-2), optax.contrib.reduce_on_plateau()),
         optax.lion(1e-3),
-        optax.lbfgs(),
+        pytest.param(optax.lbfgs(), marks=pytest.mark.slow),
     ],
     ids=["momentum", "adamw", "plateau", "lion", "lbfgs"],
 )
@@ -214,6 +214,7 @@ def test_wrong_options_are_refused():
         assert message in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_batch_can_be_sharded_over_devices():
     """Two CPU devices in a process of their own: the same numbers as one, and the parameters stay replicated."""
     program = """
