@@ -46,7 +46,7 @@ class Layer(NamedTuple):
     backward: Backward
     layers: tuple["Layer", ...] = ()  # what a combinator is made of, for those who look inside
     in_series: bool = False  # whether each of them gets the output of the one before, or all the same input
-    divide: Callable[[PyTree], tuple[PyTree, ...]] | None = None  # params or state as one entry for each of them; None: they are that
+    divide: Callable[..., tuple[PyTree, ...]] | None = None  # (params or state, what that is) as one entry for each; None: they are that
     work: Callable[[PyTree, Any], tuple[int, int, str]] | None = None  # (params, x): multiply-adds there and back, and whose algorithm
     call: Call | None = None  # what made it, for `repr` and `help`
 

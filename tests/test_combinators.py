@@ -7,7 +7,7 @@ import pytest
 
 import funcnn as fn
 from funcnn import training
-from funcnn.combinators import calls
+from funcnn.combinators import calls, divided
 
 KEY = jax.random.key(3)
 X = np.random.default_rng(0).standard_normal((4, 5)).astype("float32")
@@ -62,6 +62,8 @@ def test_params_that_do_not_fit_are_named():
         ):
             net.apply(wrong, state, X)
     both = fn.named(first=DENSE, second=DENSE)
+    with pytest.raises(ValueError, match=r"^named: expected state to be a dict with \['first', 'second'\], got a dict with \['first'\]"):
+        divided(both, state={"first": ()})
     params, state = both.init(KEY, (5,))
     for wrong in ({"first": params["first"]}, (params["first"], params["second"]), {**params, "third": ()}):
         with pytest.raises(ValueError, match=r"^named: expected params to be a dict with \['first', 'second'\], got "):

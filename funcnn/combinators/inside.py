@@ -37,7 +37,7 @@ def calls(layer: Layer, params: PyTree, state: PyTree, x: Array, *, key: Array |
 def divided(layer: Layer, **trees: PyTree) -> list[tuple[PyTree, ...]]:
     """Each of the trees as a tuple of one entry per layer inside."""
     if layer.divide:
-        return [layer.divide(tree) for tree in trees.values()]
+        return [layer.divide(tree, what) for what, tree in trees.items()]
     check_entries(layer.name, layer.layers, **trees)
     return list(trees.values())
 

@@ -94,7 +94,7 @@ def repeat(layer: Layer, n: int) -> Layer:
                     expected = f"every array in {what} to have a first axis of the {n} copies"
                     raise ValueError(f"repeat: expected {expected}, got one of shape {np.shape(a)}")
 
-    def divide(tree):
+    def divide(tree, what="params"):
         return tuple(jax.tree.map(lambda a, i=i: a[i], tree) for i in range(n))
 
     return Layer("repeat", init, forward, backward, (layer,) * n, in_series=True, divide=divide)
