@@ -22,11 +22,12 @@ ANY = "*"
 
 
 class Theirs(NamedTuple):
-    """An array of theirs: its path, and what it is called."""
+    """An array of theirs: its path, what it is called, and in which of several collections it was."""
 
     path: tuple[Any, ...]
     name: str
     array: np.ndarray
+    collection: str = ""
 
 
 class Module(NamedTuple):
@@ -93,7 +94,7 @@ def _ranks(theirs: list[Theirs], ordered: bool) -> dict[tuple, tuple]:
     children: dict[tuple, dict[Any, set]] = {}
     for other in theirs:
         for i, step in enumerate(other.path):
-            children.setdefault(other.path[:i], {}).setdefault(step, set()).add(str(other.array.dtype))
+            children.setdefault(other.path[:i], {}).setdefault(step, set()).add((other.collection, str(other.array.dtype)))
     ranks: dict[tuple, tuple] = {(): ()}
     for path, steps in children.items():  # a path comes after those it begins with
         meant = ordered or not _is_sorted(steps)
@@ -105,9 +106,9 @@ def _ranks(theirs: list[Theirs], ordered: bool) -> dict[tuple, tuple]:
 
 
 def _is_sorted(steps: Mapping[Any, set]) -> bool:
-    """Whether the names of each dtype stand in their own order, so that it is that of a program: JAX's trees, safetensors files."""
-    for dtype in set().union(*steps.values()):
-        names = [step for step, dtypes in steps.items() if dtype in dtypes]
+    """Whether the names of each collection and dtype are sorted, so by a program: JAX does so with dicts, safetensors with files."""
+    for part in set().union(*steps.values()):
+        names = [step for step, parts in steps.items() if part in parts]
         if all(names != sorted(names, key=key) for key in (lambda n: (isinstance(n, str), n), lambda n: f"{n}.")):
             return False
     return True

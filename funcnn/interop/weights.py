@@ -224,11 +224,12 @@ def _flax_arrays(who: str, variables: Any, convert: Callable) -> dict[tuple, The
     if not isinstance(variables, Mapping):
         raise TypeError(f"{who}: expected nested dicts of arrays, got {type(variables).__name__}; flax.nnx.to_pure_dict(state) makes them")
     linen, found = isinstance(variables.get("params"), Mapping), {}
-    for place, a in _leaves(variables):
+    parts = {name: variables[name] for name in ("params", "batch_stats") if name in variables} if linen else variables
+    for place, a in _leaves(parts):
         path = place[1:] if linen else place
-        if (not linen or place[0] in ("params", "batch_stats")) and "rngs" not in path:
+        if "rngs" not in path:
             name = ".".join(map(str, path))
-            found[place] = Theirs(path, name, convert(who, name, a))
+            found[place] = Theirs(path, name, convert(who, name, a), place[0] if linen else "")
     return found
 
 

@@ -1,6 +1,5 @@
 """Weights from PyTorch and back: six networks and more give its outputs, and the same weights again."""
 
-import jax
 import numpy as np
 import pytest
 
