@@ -57,7 +57,7 @@ class Convention(NamedTuple):
     Attributes:
         channels_first: whether activations are (C, ...).
         names: of an array, by ours.
-        turns: by a layer's name, of its "w": (place, w) -> Turn; of all others the layout is that of the activation.
+        turns: by a layer's name, of its "w": (place, w) -> Turn; of all others the layout is that of the output.
     """
 
     channels_first: bool
@@ -103,9 +103,9 @@ def _sliding(place: Place, w: np.ndarray) -> Turn:
     return Turn(there, back)
 
 
-def _like_activation(place: Place, a: np.ndarray) -> Turn:
-    """What has the shape of the activation is laid out like it; a value per channel is as it is."""
-    shape, order = place.x
+def _like_output(place: Place, a: np.ndarray) -> Turn:
+    """What has the shape of the output is laid out like it; a value per channel is as it is."""
+    shape, order = place.y
     if a.shape == shape:
         index = (channels_first(shape) if order is None else order.index).reshape(-1)
         theirs, back = shape[-1:] + shape[:-1], np.argsort(index)
@@ -153,7 +153,7 @@ def _entry(convention: Convention, place: Place, path: str, name: str, array: np
     if kind in KINDS and name in convention.names and (name != "w" or array.ndim > 1 + (kind != "dense")):
         theirs = convention.names[name]
         by_kind = convention.turns.get(kind) if name == "w" else None
-        turn = by_kind(place, array) if by_kind else _like_activation(place, array) if convention.channels_first and name != "w" else SAME
+        turn = by_kind(place, array) if by_kind else _like_output(place, array) if convention.channels_first and name != "w" else SAME
     ours = f"{path}.{name}" if path else name
     shape = turn.there(np.broadcast_to(np.int8(0), array.shape)).shape
     return Entry(ours, theirs, array, turn, shape, kind in LOOSE)

@@ -199,7 +199,7 @@ def _by_name(who: str, ours: list[Unit], theirs: list[Theirs], names: Names) -> 
             given, unit = layers[name], units[path]
             found = [(e, _of(given, e)) for e in unit.entries]
             pairs += [(e, other) for e, other in found if other]
-            wrong += [_missing(e, f"{name}.{e.name}") for e, other in found if not other]
+            wrong += [_missing(e, f"{name}.{e.name}".lstrip(".")) for e, other in found if not other]
         else:
             what, known = (path, (*units, *entries)) if name in arrays or name in layers else (name, (*layers, *arrays))
             raise ValueError(

@@ -7,13 +7,13 @@ something behind it settles that. It is supposed that their network has none of 
 """
 
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnn.arrays import Array, PyTree
+from funcnn.arrays import PyTree
 from funcnn.combinators.inside import divided, out_shape
 from funcnn.layer import Layer
 
@@ -50,16 +50,17 @@ class Place(NamedTuple):
 
 
 class _Walk(NamedTuple):
-    """What is found on the way: the places, and what the open orders have turned out to be."""
+    """What is found on the way: the places, what the open orders have turned out to be, and the shapes behind layers."""
 
     channels_first: bool
     places: list[Place]
     settled: dict[int, Order]
+    shapes: dict[Any, tuple[int, ...]]
 
 
 def places_of(net: Layer, params: PyTree, state: PyTree, in_shape: tuple[int, ...], channels_first: bool) -> list[Place]:
     """The layers with parameters or state, in the order in which they run; each copy in a `repeat` is a place."""
-    walk = _Walk(channels_first, [], {})
+    walk = _Walk(channels_first, [], {}, {})
     _settle(walk, _visit(walk, net, params, state, Activation(tuple(in_shape)), ""))
     return [place._replace(x=_final(walk, place.x), y=_final(walk, place.y)) for place in walk.places]
 
@@ -80,11 +81,11 @@ def _visit(walk: _Walk, layer: Layer, params: PyTree, state: PyTree, x: Activati
     for name, inner, p, s in zip(names, layer.layers, *divided(layer, params=params, state=state), strict=True):
         before = outputs[-1] if outputs and layer.in_series else x
         outputs.append(_visit(walk, inner, p, s, before, f"{path}.{name}" if path else str(name)))
-    return outputs[-1] if layer.in_series else _merged(walk, layer, outputs, _shape_behind(layer, params, state, x))
+    return outputs[-1] if layer.in_series else _merged(walk, layer, outputs, _shape_behind(walk, layer, params, state, x))
 
 
 def _visit_leaf(walk: _Walk, layer: Layer, params: PyTree, state: PyTree, x: Activation, path: str) -> Activation:
-    y, full = Activation(_shape_behind(layer, params, state, x)), bool(jax.tree.leaves((params, state)))
+    y, full = Activation(_shape_behind(walk, layer, params, state, x)), bool(jax.tree.leaves((params, state)))
     if walk.channels_first:
         y = _ordered(walk, layer, full, x, y, path)
     if full:
@@ -168,10 +169,11 @@ def _final(walk: _Walk, x: Activation) -> Activation:
     return x._replace(order=None if index is None or np.array_equal(index, channels_first(x.shape)) else Order(index))
 
 
-def _shape_behind(layer: Layer, params: PyTree, state: PyTree, x: Activation) -> tuple[int, ...]:
-    """Of one dtype, as theirs may have several."""
-
-    def shaped(a: Array) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(a.shape, jnp.result_type(float))
-
-    return out_shape(layer, *jax.tree.map(shaped, (params, state)), x.shape)
+def _shape_behind(walk: _Walk, layer: Layer, params: PyTree, state: PyTree, x: Activation) -> tuple[int, ...]:
+    """Traced once for all copies of a layer, with one dtype, as theirs may have several."""
+    leaves, structure = jax.tree.flatten((params, state))
+    key = layer, structure, x.shape, *(a.shape for a in leaves)
+    if key not in walk.shapes:
+        shaped = [jax.ShapeDtypeStruct(a.shape, jnp.result_type(float)) for a in leaves]
+        walk.shapes[key] = out_shape(layer, *jax.tree.unflatten(structure, shaped), x.shape)
+    return walk.shapes[key]

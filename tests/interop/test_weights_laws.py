@@ -112,7 +112,7 @@ FROM["torch"], TO["torch"] = interop.params_from_torch, interop.params_to_torch
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(nets(), st.integers(0, 99))
 def test_there_and_back_for_any_network(drawn, seed):
     there_and_back(*drawn, seed)
@@ -120,7 +120,7 @@ def test_there_and_back_for_any_network(drawn, seed):
 
 @pytest.mark.parametrize("name", SPATIAL)
 def test_there_and_back_for_every_kind(name):
-    net = fn.serial(SPATIAL[name](2), fn.relu, SPATIAL[name](2) if name in ("named", "repeat") else fn.identity, fn.flatten)
+    net = fn.serial(SPATIAL[name](2), fn.relu, SPATIAL[name](2) if name == "named" else fn.identity, fn.flatten)
     there_and_back(fn.serial(net, fn.dense(5), fn.batch_norm()), (4, 3, 2), 1)
 
 
@@ -150,7 +150,8 @@ def test_rows_behind_a_flatten():
     """(H, W, C) is flattened as (C, H, W): w of theirs times that is ours times ours."""
     rng = np.random.default_rng(0)
     net, x = fn.serial(fn.flatten, fn.dropout(0.5), fn.dense(3)), rng.standard_normal((2, 3, 4, 5))
-    params, state = jax.tree.map(lambda a: rng.standard_normal(a.shape), net.init(jax.random.key(0), (3, 4, 5)))
+    params, state = jax.tree.map(np.asarray, random_trees(net, (3, 4, 5)))
+    params = fn.to_numpy(params, "float64")
     theirs = interop.params_to_torch(net, params, state, (3, 4, 5))
     expected = np.moveaxis(x, -1, 1).reshape(2, -1) @ theirs["2.weight"].T + theirs["2.bias"]
     np.testing.assert_allclose(net.apply(params, state, x)[0], expected, rtol=1e-12)
