@@ -65,12 +65,16 @@ class Convention(NamedTuple):
     turns: Mapping[str, Callable[[Place, np.ndarray], Turn]]
 
 
+def _space(axes: int) -> tuple[int, ...]:
+    return tuple(range(axes))
+
+
 SAME = Turn(lambda a: a, lambda a: a)
 KERNEL = Turn(lambda w: np.moveaxis(w, (-1, -2), (0, 1)), lambda w: np.moveaxis(w, (0, 1), (-1, -2)))
 """(KH, KW, C, O) and (O, C, KH, KW)."""
 FLIPPED = Turn(
-    lambda w: np.flip(w, range(w.ndim - 2)).swapaxes(-1, -2),
-    lambda w: np.flip(w.swapaxes(-1, -2), range(w.ndim - 2)),
+    lambda w: np.flip(w, _space(w.ndim - 2)).swapaxes(-1, -2),
+    lambda w: np.flip(w.swapaxes(-1, -2), _space(w.ndim - 2)),
 )
 """The kernel of the convolution that is transposed, (KH, KW, F, C), and one that slides over x with zeros between, (KH, KW, C, F)."""
 
@@ -93,12 +97,12 @@ def _sliding(place: Place, w: np.ndarray) -> Turn:
     groups, (*size, seen, channels) = place.y.shape[-1] // w.shape[-2], w.shape
 
     def there(w: np.ndarray) -> np.ndarray:
-        apart = np.flip(w, range(len(size))).reshape(*size, seen, groups, channels // groups)
+        apart = np.flip(w, _space(len(size))).reshape(*size, seen, groups, channels // groups)
         return np.moveaxis(apart, (-2, -3, -1), (0, 1, 2)).reshape(groups * seen, channels // groups, *size)
 
     def back(w: np.ndarray) -> np.ndarray:
         apart = np.moveaxis(w.reshape(groups, seen, channels // groups, *size), (0, 1, 2), (-2, -3, -1))
-        return np.flip(apart.reshape(*size, seen, channels), range(len(size)))
+        return np.flip(apart.reshape(*size, seen, channels), _space(len(size)))
 
     return Turn(there, back)
 

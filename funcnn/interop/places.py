@@ -175,5 +175,6 @@ def _shape_behind(walk: _Walk, layer: Layer, params: PyTree, state: PyTree, x: A
     key = layer, structure, x.shape, *(a.shape for a in leaves)
     if key not in walk.shapes:
         shaped = [jax.ShapeDtypeStruct(a.shape, jnp.result_type(float)) for a in leaves]
-        walk.shapes[key] = out_shape(layer, *jax.tree.unflatten(structure, shaped), x.shape)
+        params, state = jax.tree.unflatten(structure, shaped)
+        walk.shapes[key] = out_shape(layer, params, state, x.shape)
     return walk.shapes[key]

@@ -138,8 +138,8 @@ def params_to_flax(
 def read(
     who: str, convention: Convention, net: Layer, theirs: list[Theirs], in_shape: tuple[int, ...], names: Names, ordered: bool
 ) -> tuple[PyTree, PyTree]:
-    trees = jax.tree.map(lambda a: np.empty(a.shape, _wide(theirs)), started(who, net, in_shape))
-    pairs = matched(who, convention, units_of(convention, net, *trees, in_shape), theirs, names, ordered)
+    params, state = trees = jax.tree.map(lambda a: np.empty(a.shape, _wide(theirs)), started(who, net, in_shape))
+    pairs = matched(who, convention, units_of(convention, net, params, state, in_shape), theirs, names, ordered)
     dtypes: dict[int, set] = {}
     for entry, other in pairs:
         if not isinstance(entry.array, np.ndarray):
@@ -157,8 +157,8 @@ def _wide(theirs: list[Theirs]) -> str:
 
 
 def ours(who: str, convention: Convention, net: Layer, params: PyTree, state: PyTree, in_shape: tuple[int, ...]) -> list[Unit]:
-    trees = check_trees(who, started(who, net, in_shape), (params, state))
-    return units_of(convention, net, *trees, in_shape)
+    params, state = check_trees(who, started(who, net, in_shape), (params, state))
+    return units_of(convention, net, params, state, in_shape)
 
 
 def _written(pairs: Pairs) -> list[tuple[Theirs, np.ndarray]]:

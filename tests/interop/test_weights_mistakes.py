@@ -1,5 +1,7 @@
 """Weights that do not fit are named, with both names and both shapes; nothing is changed. No other library is needed."""
 
+import subprocess
+import sys
 from collections import OrderedDict
 
 import jax
@@ -212,3 +214,17 @@ def test_a_layer_that_cannot_be_turned_says_so():
     with pytest.raises(ValueError, match=r"^group_norm: expected at '2' a layer that treats all entries of a vector alike"):
         interop.params_to_torch(net, params, state, (2, 3, 1))
     assert interop.params_to_flax(net, params, state, (2, 3, 1))["params"]["3"]["kernel"].shape == (24, 3)
+
+
+def test_no_other_library_is_imported_before_it_is_needed():
+    program = "import sys, funcnn; print({'torch', 'flax', 'equinox', 'haiku', 'safetensors', 'onnx'} & set(sys.modules))"
+    got = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert got.stdout == "set()\n"
+
+
+def test_it_says_which_extra_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"expected the extra `interop`, got no safetensors; install it, pip install 'funcnn\[interop\]'"
+    ):
+        interop.save(tmp_path / "net.safetensors", *trees())

@@ -210,6 +210,23 @@ def test_resnet18_in_float32_there_and_back(resnet18, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again, (params, state))
 
 
+@pytest.mark.slow
+def test_resnet18_of_full_size():
+    """11,689,512 parameters, 1,000 classes, images of 224x224: PyTorch's logits to 1e-4."""
+    net, model, in_shape = networks.resnet18(), nets.ResNet18(), (224, 224, 3)
+    generator = torch.Generator().manual_seed(0)
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.running_mean.copy_(0.1 * torch.randn(norm.running_mean.shape, generator=generator))
+        norm.running_var.copy_(0.5 + torch.rand(norm.running_var.shape, generator=generator))
+    x = np.random.default_rng(0).standard_normal((2, *in_shape), "float32")
+    expected = logits(model.eval(), x)
+    params, state = interop.params_from_torch(net, model.state_dict(), in_shape)
+    assert fn.count_parameters(params) == 11_689_512
+    y = np.asarray(jax.jit(net.apply)(params, state, x)[0])
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_dtypes_of_tensors(resnet18, dtype):
     net, model, in_shape = resnet18
