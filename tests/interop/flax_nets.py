@@ -2,8 +2,8 @@
 
 from functools import partial
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen, nnx
 
 norm = partial(linen.BatchNorm, use_running_average=True)
@@ -156,17 +156,15 @@ class Small(nnx.Module):
 
 def randomized(tree, seed=0):
     """Random parameters and statistics; the order of the dicts stays."""
-    keys = iter(jax.random.split(jax.random.key(seed), 1000))
+    rng = np.random.default_rng(seed)  # of JAX's own numbers every shape would be compiled
 
     def draw(name, a):
         if isinstance(a, dict):
             return {key: draw(key, value) for key, value in a.items()}
         if not jnp.issubdtype(a.dtype, jnp.inexact):
             return a
-        dtype = jnp.result_type(float)
-        if name == "var":
-            return jax.random.uniform(next(keys), a.shape, dtype) + 0.5
         size = (2 / (a.size / a.shape[-1])) ** 0.5 if a.ndim > 1 else 0.3
-        return jax.random.normal(next(keys), a.shape, dtype) * size + (a.ndim < 2) * 0.5
+        numbers = rng.random(a.shape) + 0.5 if name == "var" else rng.standard_normal(a.shape) * size + (a.ndim < 2) * 0.5
+        return jnp.asarray(numbers, jnp.result_type(float))
 
     return draw("", tree)
