@@ -26,6 +26,9 @@ DENSE = fn.dense(5)
         (lambda: fn.named(fn.relu), r"named: expected a name for every layer, got the layer relu without; named\(name=layer\)"),
         (lambda: fn.named(a=fn.relu, b=3), "named: expected layers, got int as argument 1"),
         (lambda: fn.named({1: fn.relu}), r"named: expected names to be text, got \(1,\)"),
+        (lambda: fn.named([("a", fn.relu), ("a", fn.tanh)]), r"named: expected a name of its own for every layer, got \('a', 'a'\)"),
+        (lambda: fn.named({"a": fn.relu}, a=fn.tanh), r"named: expected a name of its own for every layer, got \('a', 'a'\)"),
+        (lambda: fn.named([fn.relu, fn.tanh]), "named: expected pairs of a name and a layer, got relu"),
         (lambda: fn.parallel(fn.relu, merge="product"), 'parallel: expected merge "sum", "concatenate" or "multiply", got \'product\''),
     ],
 )
