@@ -64,11 +64,17 @@ def test_params_that_do_not_fit_are_named():
             ValueError, match=rf"^repeat: expected every array in params to have a first axis of the 3 copies, got one of shape {got}"
         ):
             net.apply(wrong, state, X)
+        with pytest.raises(ValueError, match=rf"^repeat: expected every array in params and state to have a first axis .* shape {got}"):
+            fn.stages(net, wrong, state, jnp.asarray(X))
     both = fn.named(first=DENSE, second=DENSE)
     params, state = both.init(KEY, (5,))
     for wrong in ({"first": params["first"]}, (params["first"], params["second"]), {**params, "third": ()}):
         with pytest.raises(ValueError, match=r"^named: expected params to be a dict with \['first', 'second'\], got "):
             both.apply(wrong, state, X)
+    with pytest.raises(ValueError, match=r"^named: expected state to be a dict"):
+        both.apply(params, (), X)
+    with pytest.raises(ValueError, match=r"^named: expected params and state to be a dict"):
+        fn.stages(both, params, (), X)
 
 
 def test_a_repeated_layer_says_where_it_went_wrong():
