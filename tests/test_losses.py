@@ -269,6 +269,9 @@ BAD = {
     "a list": (lambda: fn.hinge(Z, [0, 1, 2]), "hinge: expected labels to be a NumPy or JAX array, got list"),
     "scores of whole numbers": (lambda: fn.hinge(Z.astype(int), N), "hinge: expected scores of a floating-point dtype, got int64"),
     "k too large": (lambda: fn.top_k_accuracy(Z, N), "top_k_accuracy: expected k of at most the 4 classes, got 5"),
+    "no example": (lambda: fn.accuracy(Z[:0], N[:0]), "accuracy: expected at least one example, got logits of shape (0, 4)"),
+    "no class": (lambda: fn.accuracy(Z[:, :0], N), "accuracy: expected at least one example, got logits of shape (3, 0)"),
+    "no example of k": (lambda: fn.top_k_accuracy(Z[:0], N[:0], 1, ignored_label=2), "top_k_accuracy: expected at least one example, got"),
     "k zero": (lambda: fn.top_k_accuracy(Z, N, 0), "top_k_accuracy: expected k to be a whole number of at least 1, got 0"),
     "ignored of accuracy": (lambda: fn.accuracy(Z, Z, ignored_label=1), "accuracy: expected labels of whole numbers where one of them"),
 }  # fmt: skip
