@@ -165,6 +165,14 @@ def test_the_gradients_at_kinks_are_the_declared_ones():
     np.testing.assert_array_equal(fn.binary_cross_entropy(y[:, :1], y[:, :1])[1], [[0.5]])
 
 
+def test_an_infinite_score_of_the_label_is_no_nan():
+    for own, expected in ((np.inf, 0.0), (-np.inf, np.inf)):
+        scores = np.asarray([[0, 1, 2], [own, 1, 0]], "float32")
+        loss, dscores = fn.hinge(jnp.asarray(scores), jnp.asarray([2, 0]))
+        assert float(loss) == expected
+        assert np.isfinite(dscores).all()
+
+
 def test_far_from_0_a_binary_cross_entropy_keeps_its_digits():
     z = np.asarray([40.0, -40.0, 1e4, -1e4])
     loss, dlogits = fn.binary_cross_entropy(z[:2], np.asarray([1.0, 0.0]))

@@ -104,7 +104,7 @@ def hinge(scores: Array, labels: Array, *, margin: float = 1.0) -> tuple[Array, 
     own = xp.where(t == 1, wide, 0).sum(-1, keepdims=True)  # (N, ..., 1)
     inside = margin + (wide - own)  # (N, ..., K)
     active = (1 - t) * (~(inside <= 0)).astype(t.dtype)
-    loss = ((1 - t) * xp.where(inside <= 0, 0, inside)).mean()
+    loss = ((1 - t) * xp.where((inside <= 0) | (t == 1), 0, inside)).mean()  # at the label it may be inf - inf
     return rounded(loss, scores), rounded((active - t * active.sum(-1, keepdims=True)) / wide.size, scores)
 
 
