@@ -4,7 +4,7 @@ from math import inf
 
 from funcnn.arguments import check_array, check_option, check_shape
 from funcnn.arrays import Array, namespace, wide
-from funcnn.losses.labels import check_labels, whole_numbers
+from funcnn.losses.labels import check_labels, check_some, whole_numbers
 
 
 def accuracy(logits: Array, labels: Array, *, ignored_label: int | None = None) -> Array:
@@ -43,6 +43,7 @@ def top_k_accuracy(logits: Array, labels: Array, k: int = 5, *, ignored_label: i
 def _labels(name: str, logits: Array, labels: Array, ignored_label: int | None) -> Array:
     """The labels as whole numbers, after the checks."""
     check_array(name, "logits", logits, ("N", "...", "K"))
+    check_some(name, "logits", logits)
     whole = check_labels(name, labels, logits, ignored_label)
     check_shape(name, "labels", labels.shape, logits.shape[:-1] if whole else logits.shape)
     return labels if whole else labels.argmax(-1)

@@ -85,6 +85,8 @@ OPTIONS = {
     ),
     "key of a network": (lambda: run(fn.serial(fn.relu), key=7), "serial: expected one random key, got 7; pass key=jax.random.key(seed)"),
     "key of init": (lambda: fn.serial(fn.relu).init(7, (3,)), "serial: expected one random key, got 7"),
+    "bias of text": (lambda: fn.conv(4, (3, 3), bias="no"), "conv: expected bias to be True or False, got 'no'"),
+    "bias a layer": (lambda: fn.conv_transpose(4, (3, 3), bias=fn.relu), "conv_transpose: expected bias to be True or False, got relu"),
     "algorithm by name": (lambda: fn.conv(4, (3, 3), algorithm="direct"), "conv: expected algorithm to be one of fn.convolution"),
     "residuals of another": (lambda: fn.serial(fn.relu).backward((), IMAGES), "serial: expected residuals to be a tuple of 1 entries"),
     "labels of accuracy": (lambda: fn.accuracy(IMAGES[0, 0], np.zeros((5, 1))), "accuracy: expected labels of shape (5, 3), got (5, 1)"),

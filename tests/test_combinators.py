@@ -26,6 +26,9 @@ DENSE = fn.dense(5)
         (lambda: fn.named(fn.relu), r"named: expected a name for every layer, got the layer relu without; named\(name=layer\)"),
         (lambda: fn.named(a=fn.relu, b=3), "named: expected layers, got int as argument 1"),
         (lambda: fn.named({1: fn.relu}), r"named: expected names to be text, got \(1,\)"),
+        (lambda: fn.named([("a", fn.relu), ("a", fn.tanh)]), r"named: expected a name of its own for every layer, got \('a', 'a'\)"),
+        (lambda: fn.named({"a": fn.relu}, a=fn.tanh), r"named: expected a name of its own for every layer, got \('a', 'a'\)"),
+        (lambda: fn.named([fn.relu, fn.tanh]), "named: expected pairs of a name and a layer, got relu"),
         (lambda: fn.parallel(fn.relu, merge="product"), 'parallel: expected merge "sum", "concatenate" or "multiply", got \'product\''),
     ],
 )
@@ -61,6 +64,8 @@ def test_params_that_do_not_fit_are_named():
             ValueError, match=rf"^repeat: expected every array in params to have a first axis of the 3 copies, got one of shape {got}"
         ):
             net.apply(wrong, state, X)
+        with pytest.raises(ValueError, match=rf"^repeat: expected every array in params to have a first axis .* shape {got}"):
+            fn.stages(net, wrong, state, jnp.asarray(X))
     both = fn.named(first=DENSE, second=DENSE)
     with pytest.raises(ValueError, match=r"^named: expected state to be a dict with \['first', 'second'\], got a dict with \['first'\]"):
         divided(both, state={"first": ()})
@@ -68,6 +73,10 @@ def test_params_that_do_not_fit_are_named():
     for wrong in ({"first": params["first"]}, (params["first"], params["second"]), {**params, "third": ()}):
         with pytest.raises(ValueError, match=r"^named: expected params to be a dict with \['first', 'second'\], got "):
             both.apply(wrong, state, X)
+    with pytest.raises(ValueError, match=r"^named: expected state to be a dict"):
+        both.apply(params, (), X)
+    with pytest.raises(ValueError, match=r"^named: expected state to be a dict"):
+        fn.stages(both, params, (), X)
 
 
 def test_a_repeated_layer_says_where_it_went_wrong():

@@ -165,6 +165,14 @@ def test_the_gradients_at_kinks_are_the_declared_ones():
     np.testing.assert_array_equal(fn.binary_cross_entropy(y[:, :1], y[:, :1])[1], [[0.5]])
 
 
+def test_an_infinite_score_of_the_label_is_no_nan():
+    for own, expected in ((np.inf, 0.0), (-np.inf, np.inf)):
+        scores = np.asarray([[0, 1, 2], [own, 1, 0]], "float32")
+        loss, dscores = fn.hinge(jnp.asarray(scores), jnp.asarray([2, 0]))
+        assert float(loss) == expected
+        assert np.isfinite(dscores).all()
+
+
 def test_far_from_0_a_binary_cross_entropy_keeps_its_digits():
     z = np.asarray([40.0, -40.0, 1e4, -1e4])
     loss, dlogits = fn.binary_cross_entropy(z[:2], np.asarray([1.0, 0.0]))
@@ -269,6 +277,9 @@ BAD = {
     "a list": (lambda: fn.hinge(Z, [0, 1, 2]), "hinge: expected labels to be a NumPy or JAX array, got list"),
     "scores of whole numbers": (lambda: fn.hinge(Z.astype(int), N), "hinge: expected scores of a floating-point dtype, got int64"),
     "k too large": (lambda: fn.top_k_accuracy(Z, N), "top_k_accuracy: expected k of at most the 4 classes, got 5"),
+    "no example": (lambda: fn.accuracy(Z[:0], N[:0]), "accuracy: expected at least one example, got logits of shape (0, 4)"),
+    "no class": (lambda: fn.accuracy(Z[:, :0], N), "accuracy: expected at least one example, got logits of shape (3, 0)"),
+    "no example of k": (lambda: fn.top_k_accuracy(Z[:0], N[:0], 1, ignored_label=2), "top_k_accuracy: expected at least one example, got"),
     "k zero": (lambda: fn.top_k_accuracy(Z, N, 0), "top_k_accuracy: expected k to be a whole number of at least 1, got 0"),
     "ignored of accuracy": (lambda: fn.accuracy(Z, Z, ignored_label=1), "accuracy: expected labels of whole numbers where one of them"),
 }  # fmt: skip

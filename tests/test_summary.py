@@ -100,6 +100,16 @@ def test_when_training_is_its_layer_in_training_and_nothing_else():
     assert (s.layers, s.multiply_adds_forward, s.multiply_adds_backward, s.residual_bytes) == ((), 0, 0, 0)
 
 
+def test_when_training_is_seen_through_what_runs_it_in_another_way():
+    net = fn.when_training(fn.conv(3, (3, 3)))
+    plain = fn.summary(net, (6, 5, 3))
+    assert fn.summary(fn.with_manual_vjp(net), (6, 5, 3)) == plain
+    for wrap in (fn.recompute, lambda net: fn.with_manual_vjp(fn.recompute(net))):
+        s = fn.summary(wrap(net), (6, 5, 3))
+        assert (s.layers, s.multiply_adds_forward) == (plain.layers, plain.multiply_adds_forward)
+        assert s.multiply_adds_backward == plain.multiply_adds_forward + plain.multiply_adds_backward
+
+
 def test_layers_of_others():
     def forward(params, x):
         y = jnp.tanh(x @ params)

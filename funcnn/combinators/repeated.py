@@ -95,6 +95,7 @@ def repeat(layer: Layer, n: int) -> Layer:
                     raise ValueError(f"repeat: expected {expected}, got one of shape {np.shape(a)}")
 
     def divide(tree, what="params"):
+        check(**{what: tree})  # JAX takes the last copy for one beyond it
         return tuple(jax.tree.map(lambda a, i=i: a[i], tree) for i in range(n))
 
     return Layer("repeat", init, forward, backward, (layer,) * n, in_series=True, divide=divide)

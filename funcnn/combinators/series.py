@@ -50,28 +50,33 @@ def named(layers: Mapping[str, Layer] | Iterable[tuple[str, Layer]] = (), /, **m
     """`serial` whose `params` and `state` are dicts by name: `named(conv1=fn.conv(16, (3, 3)), relu=fn.relu)`, `params["conv1"]["w"]`.
 
     Args:
-        layers, more: names and layers in their order, as `dict` takes them.
+        layers, more: names and layers in their order, as `dict` takes them; each name once.
 
     Returns:
         A layer that computes what the `serial` of the same layers does, from the same numbers for the same key.
 
     Raises:
         TypeError: a value is no layer, a name no text.
-        ValueError: `params` or `state` is no dict with these names.
+        ValueError: a name that comes twice; `params` or `state` is no dict with these names.
     """
     if isinstance(layers, Layer):
         raise TypeError(f"named: expected a name for every layer, got the layer {layers.name} without; named(name=layer)")
-    given = dict(layers, **more)
-    names = tuple(given)
+    pairs = [*(layers.items() if isinstance(layers, Mapping) else layers), *more.items()]
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(f"named: expected pairs of a name and a layer, got {pair!r}")
+    names = tuple(name for name, _ in pairs)
     if not all(isinstance(name, str) for name in names):
         raise TypeError(f"named: expected names to be text, got {names}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"named: expected a name of its own for every layer, got {names}")
 
     def divide(tree: PyTree, what: str = "params") -> tuple[PyTree, ...]:
         if not isinstance(tree, Mapping) or set(tree) != set(names):
             raise ValueError(f"named: expected {what} to be a dict with {list(names)}, got {describe(tree)}")
         return tuple(tree[name] for name in names)
 
-    return _series("named", tuple(given.values()), divide, lambda entries: dict(zip(names, entries, strict=True)))
+    return _series("named", tuple(layer for _, layer in pairs), divide, lambda entries: dict(zip(names, entries, strict=True)))
 
 
 def _series(name: str, layers: tuple[Layer, ...], divide: Callable[..., tuple] | None, join: Callable[[tuple], Any]) -> Layer:
@@ -94,7 +99,7 @@ def _series(name: str, layers: tuple[Layer, ...], divide: Callable[..., tuple] |
 
     def forward(params, state, x, *, key=None, train=False):
         if divide:
-            params, state = divide(params), divide(state, "state")
+            params, state = divide(params, "params"), divide(state, "state")
         else:
             check_entries(name, layers, params=params, state=state)
         states, residuals = (), ()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from jax.nn.initializers import Initializer, he_normal, zeros
 from jax.random import fold_in
 
-from funcnn.arguments import check_array, check_in_shape, check_option, check_params
+from funcnn.arguments import check_array, check_flag, check_in_shape, check_option, check_params
 from funcnn.arrays import aligned
 from funcnn.convolution.algorithm import ConvAlgorithm
 from funcnn.convolution.auto import auto
@@ -59,6 +59,7 @@ def conv(
     features, groups = check_option("conv", "features", features), check_option("conv", "groups", groups)
     if features % groups:
         raise ValueError(f"conv: expected features to be a multiple of the {groups} groups, got {features}")
+    check_flag("conv", "bias", bias)
     if not isinstance(algorithm, ConvAlgorithm):
         raise ValueError(f"conv: expected algorithm to be one of fn.convolution, such as fn.convolution.im2col, got {algorithm!r}")
     options, mode, around = _options_of(kernel_size, stride, padding, dilation)

@@ -9,7 +9,7 @@ from math import prod
 from jax.nn.initializers import Initializer, variance_scaling, zeros
 from jax.random import fold_in
 
-from funcnn.arguments import check_array, check_in_shape, check_option, check_params
+from funcnn.arguments import check_array, check_flag, check_in_shape, check_option, check_params
 from funcnn.arrays import aligned
 from funcnn.convolution.algorithm import ConvAlgorithm
 from funcnn.convolution.auto import MANY, auto
@@ -66,6 +66,7 @@ def conv_transpose(
     features, groups = check_option(name, "features", features), check_option(name, "groups", groups)
     if features % groups:
         raise ValueError(f"{name}: expected features to be a multiple of the {groups} groups, got {features}")
+    check_flag(name, "bias", bias)
     if not isinstance(algorithm, ConvAlgorithm) or not algorithm.input_gradient or not algorithm.weight_gradient:
         raise ValueError(f"{name}: expected algorithm to be one of fn.convolution, such as fn.convolution.im2col, got {algorithm!r}")
     to_input, to_weight = algorithm.input_gradient, algorithm.weight_gradient

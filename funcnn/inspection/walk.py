@@ -123,9 +123,10 @@ def _look(at: _Passes, layer: Layer, params: PyTree, state: PyTree, x: Any) -> t
 
 def _inside(layer: Layer, params: PyTree, state: PyTree, residuals: PyTree) -> list[tuple[str, Layer, PyTree, PyTree]]:
     """The layers that a layer is made of: what stands before its name, the layer, its params and its state."""
-    if isinstance(residuals, WhenTraining) and layer.call:
-        inner = layer.call.arguments["layer"]
-        return [("", inner, params, state)]
+    if layer.name == "when_training" and isinstance(residuals, WhenTraining | RecomputeTrain):
+        while layer.call and layer.call.function.__name__ in ("recompute", "with_manual_vjp"):
+            layer = layer.call.arguments["layer"]  # what they run in another way
+        return [("", layer.call.arguments["layer"], params, state)] if layer.call else []
     if not layer.layers:
         return []
     by_name = layer.divide if layer.name == "named" else None

@@ -2,7 +2,7 @@
 
 from funcnn.arguments import check_array, check_number, check_shape
 from funcnn.arrays import Array, namespace, rounded, widened
-from funcnn.losses.labels import Weights, counted, one_hot
+from funcnn.losses.labels import Weights, check_some, counted, one_hot
 
 
 def softmax_cross_entropy(
@@ -39,7 +39,7 @@ def softmax_cross_entropy(
     """
     name = "softmax_cross_entropy"
     check_array(name, "logits", logits, ("N", "...", "K"))
-    _check_some(name, "logits", logits)
+    check_some(name, "logits", logits)
     wide_logits = widened(logits)
     q, total, kept = counted(name, labels, wide_logits, label_smoothing, class_weights, ignored_label)  # (N, ..., K)
     xp = namespace(logits, q)
@@ -72,7 +72,7 @@ def negative_log_likelihood(
     """
     name = "negative_log_likelihood"
     check_array(name, "log_p", log_p, ("N", "...", "K"))
-    _check_some(name, "log_p", log_p)
+    check_some(name, "log_p", log_p)
     wide = widened(log_p)
     q, total, _ = counted(name, labels, wide, label_smoothing, class_weights, ignored_label)  # (N, ..., K)
     return rounded(_mean(q, wide, total), log_p), rounded(_divided(-q, total), log_p)
@@ -94,7 +94,7 @@ def hinge(scores: Array, labels: Array, *, margin: float = 1.0) -> tuple[Array, 
     Returns, Raises: as `softmax_cross_entropy`.
     """
     check_array("hinge", "scores", scores, ("N", "...", "K"))
-    _check_some("hinge", "scores", scores)
+    check_some("hinge", "scores", scores)
     margin = check_number("hinge", "margin", margin, "above 0", lambda m: m > 0)
     wide = widened(scores)
     if getattr(labels, "ndim", None) == scores.ndim:
@@ -104,13 +104,8 @@ def hinge(scores: Array, labels: Array, *, margin: float = 1.0) -> tuple[Array, 
     own = xp.where(t == 1, wide, 0).sum(-1, keepdims=True)  # (N, ..., 1)
     inside = margin + (wide - own)  # (N, ..., K)
     active = (1 - t) * (~(inside <= 0)).astype(t.dtype)
-    loss = ((1 - t) * xp.where(inside <= 0, 0, inside)).mean()
+    loss = ((1 - t) * xp.where((inside <= 0) | (t == 1), 0, inside)).mean()  # at the label it may be inf - inf
     return rounded(loss, scores), rounded((active - t * active.sum(-1, keepdims=True)) / wide.size, scores)
-
-
-def _check_some(name: str, what: str, outputs: Array) -> None:
-    if 0 in outputs.shape:
-        raise ValueError(f"{name}: expected at least one example, got {what} of shape {outputs.shape}")
 
 
 def _mean(q: Array, log_p: Array, total: Array | None) -> Array:

@@ -14,6 +14,12 @@ Weights: TypeAlias = Array | Sequence[float]
 """(K,), at least 0."""
 
 
+def check_some(name: str, what: str, outputs: Array) -> None:
+    """Raise where there is no example, position or class, so that there is no mean."""
+    if 0 in outputs.shape:
+        raise ValueError(f"{name}: expected at least one example, got {what} of shape {outputs.shape}")
+
+
 def check_labels(name: str, labels: Array, outputs: Array, ignored_label: int | None = None) -> bool:
     """Whether the labels of such outputs are whole numbers, not rows; raise unless they are an array of either."""
     if not isinstance(labels, np.ndarray | jax.Array):
