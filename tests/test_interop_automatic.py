@@ -59,6 +59,19 @@ def test_numpy_in_numpy_out_in_their_dtype():
         assert {str(a.dtype) for a in (y, dx, dparams["qkv"])} == {dtype}
 
 
+@pytest.mark.parametrize("key", [jax.random.key(1), jax.random.PRNGKey(1)], ids=["typed", "raw"])
+def test_numpy_stays_numpy_whatever_the_key(key):
+    noisy = from_apply(
+        lambda key, in_shape: ((), {"calls": np.zeros((), "int32")}),
+        lambda params, state, x, *, key, train: (x + jax.random.normal(key, x.shape, x.dtype), {"calls": state["calls"] + 1}),
+        name="noisy", stateful=True,
+    )  # fmt: skip
+    y, state, residuals = noisy.forward((), {"calls": np.zeros((), "int32")}, np.zeros((2, 3)), key=key, train=True)
+    assert (type(y), y.dtype, type(state["calls"])) == (np.ndarray, "float64", np.ndarray)
+    assert noisy.backward(residuals, y)[1].dtype == "float64"
+    assert abs(y).min() > 0
+
+
 def test_the_checker_says_that_it_is_automatic_and_compares_it_with_slopes():
     report = checking.check_layer(fn.serial(fn.conv(2, (3,)), ATTENTION), (3, 2))
     assert report.ok, report

@@ -12,7 +12,7 @@ import pytest
 
 import funcnn as fn
 from funcnn.interop import to_equinox, to_flax
-from funcnn.interop.modules import from_dicts, structure, to_dicts
+from funcnn.interop.modules import COLLECTIONS, from_dicts, structure, to_dicts
 from tests.cases import CASES
 
 pytestmark = pytest.mark.peers
@@ -21,6 +21,7 @@ NET = fn.serial(
     fn.conv(4, (3, 3), bias=False), fn.batch_norm(), fn.relu,
     fn.residual(fn.conv(4, (3, 3)), fn.relu), fn.flatten, fn.dropout(0.4), fn.dense(3),
 )  # fmt: skip
+BLOCK = fn.serial(fn.conv(2, (3, 3), bias=False), fn.batch_norm(), fn.tanh, fn.dropout(0.2))
 X = jax.random.normal(KEY, (6, 5, 4, 2))
 LABELS = jnp.arange(6, dtype="int32") % 3
 
@@ -121,6 +122,60 @@ def test_inside_another_module_of_linen():
         variables, value = step(variables)
         losses.append(float(value))
     assert losses[-1] < losses[0] / 2
+
+
+def test_in_the_transformations_of_linen():
+    linen = pytest.importorskip("flax.linen")
+    from flax import serialization
+
+    class Deep(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            def block(module, x, _):
+                return module(x, True), None
+
+            scanned = linen.scan(
+                block, variable_axes={"params": 0, "batch_stats": 0}, split_rngs={"params": True, "dropout": True}, length=3
+            )
+            return scanned(to_flax(BLOCK, name="block"), x, None)[0]
+
+    class Again(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            inner = to_flax(BLOCK, name="block")
+            return linen.remat(lambda module, x: module(x, True))(inner, x)
+
+    for module, copies in ((Deep(), (3,)), (Again(), ())):
+        variables = module.init({"params": KEY, "dropout": KEY}, X)
+        assert variables["params"]["block"]["0"]["w"].shape == (*copies, 3, 3, 2, 2)
+        assert jax.tree.structure(jax.eval_shape(module.init, {"params": KEY, "dropout": KEY}, X)) == jax.tree.structure(variables)
+
+        def loss(params, module=module, variables=variables):
+            y, _ = module.apply({**variables, "params": params}, X, mutable=["batch_stats"], rngs={"dropout": KEY})
+            return jnp.square(y).mean()
+
+        grads = jax.jit(jax.grad(loss))(variables["params"])
+        assert all(jnp.abs(g).max() > 0 for g in jax.tree.leaves(grads))
+        restored = serialization.from_bytes(variables, serialization.to_bytes(variables))
+        close(restored, variables, 0)
+        assert loss(restored["params"]) == loss(variables["params"])
+
+
+@pytest.mark.parametrize("make", [fn.networks.resnet20, fn.networks.mobilenet, fn.networks.convnext], ids=lambda make: make.__name__)
+@pytest.mark.slow
+def test_whole_networks(make):
+    """Deep ones repeat blocks."""
+    pytest.importorskip("flax")
+    pytest.importorskip("equinox")
+    net, x = make(), jax.random.normal(KEY, (2, 32, 32, 3))
+    module = to_flax(net)
+    variables = jax.jit(module.init)(KEY, x)
+    params, state = (
+        from_dicts(variables.get(kind, {}), tree, kind) for kind, tree in zip(COLLECTIONS, structure(net, (32, 32, 3)), strict=True)
+    )
+    expected = net.apply(params, state, x)[0]
+    close(module.apply(variables, x), expected)
+    close(to_equinox(net, params)(x, state, inference=True)[0], expected)
 
 
 def test_linen_tells_what_is_missing():

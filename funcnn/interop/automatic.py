@@ -99,12 +99,16 @@ def from_apply(init: Callable, apply: Callable, *, name: str | None = None, stat
 def _by_jax(run: Callable, *trees: PyTree) -> Any:
     """`run(*trees)`; of NumPy arrays by JAX arrays of their dtypes, and as NumPy arrays."""
     leaves = jax.tree.leaves(trees)
-    keys = [jnp.issubdtype(a.dtype, jax.dtypes.prng_key) for a in leaves]
-    if any(isinstance(a, jax.core.Tracer) or (isinstance(a, jax.Array) and not key) for a, key in zip(leaves, keys, strict=True)):
+    if any(map(_is_of_jax, leaves)):
         return run(*trees)
-    wide = any(a.dtype.itemsize >= 8 and jnp.issubdtype(a.dtype, jnp.inexact) for a in leaves)
+    wide = any(a.dtype in ("float64", "complex128") for a in leaves)
     with jax.enable_x64(True) if wide else nullcontext():
         return to_numpy(run(*jax.tree.map(jnp.asarray, trees)))
+
+
+def _is_of_jax(a: Array) -> bool:
+    """Whether it makes the result JAX's: keys do not, which are on either library, nor whole numbers."""
+    return isinstance(a, jax.core.Tracer) or (isinstance(a, jax.Array) and jnp.issubdtype(a.dtype, jnp.inexact))
 
 
 def _called(module: Any, x: Array, train: bool) -> Array:
