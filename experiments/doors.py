@@ -65,14 +65,16 @@ def main(options: Config) -> None:
     steps, single = networks(options.smoke), layers(options.smoke)
     with progress("in turns", len(steps) + len(single)) as advance:
         for workload, libraries in steps.items():
-            rows["networks"] += _in_libraries(workload, [name for name in libraries if r.LIBRARIES[name] not in missing], options)
+            there = [name for name in libraries if r.LIBRARIES[name] not in missing]
+            for row in _in_libraries(workload, there, options):
+                rows["networks"].append(row)
+                run.log(row)
             advance()
         with r.processes(everyone([], options.smoke), quickly=options.smoke) as ask:
             for workload in single:
                 rows["layers"].append(_layer(workload, _race(ask, workload, options.layer_rounds, options)))
+                run.log(rows["layers"][-1])
                 advance()
-    for row in rows["networks"] + rows["layers"]:
-        run.log(row)
     _show(rows)
     run.finish(rows, "results")
 
