@@ -13,9 +13,9 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 import jax
+from jax import lax
 from jax import numpy as jnp
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 from jax.lax import ConvDimensionNumbers
 from jax.lax import conv_general_dilated as by_lax
 
@@ -23,7 +23,7 @@ from funcnn.arrays import Array
 from funcnn.convolution.algorithm import Pass
 from funcnn.convolution.auto import forward, input_gradient, weight_gradient
 from funcnn.convolution.geometry import Geometry
-from funcnn.cpu import decided
+from funcnn.interop.primitives import batch_first, merge, of_nothing, primitive, split
 
 Face: TypeAlias = Literal["x", "w", "y"]
 CYCLE: tuple[Face, ...] = ("x", "w", "y")
@@ -31,7 +31,50 @@ AXES = {"x": "N.GC", "w": ".CGO", "y": "N.GO"}
 """The letters of each array, "." for the spatial ones, its channels divided into groups."""
 PASSES: dict[Face, Pass] = {"x": input_gradient, "w": lambda dy, x, geometry: weight_gradient(x, dy, geometry), "y": forward}
 
-form_p = Primitive("funcnn_convolution")
+
+def _shape(u, v, face: Face, geometry: Geometry) -> tuple[int, ...]:
+    axes, groups = geometry
+    if face == "y":
+        return (u.shape[0], *(a.out for a in axes), v.shape[-1])
+    if face == "x":
+        return (v.shape[0], *(a.size for a in axes), u.shape[-2] * groups)
+    return (*(a.window for a in axes), v.shape[-1] // groups, u.shape[-1])
+
+
+# What runs: funcnn's algorithms on a CPU, JAX's own convolution and its transposes elsewhere.
+
+
+def _on_cpu(u, v, *, face, geometry, precision):
+    if 0 in u.shape or 0 in v.shape:
+        return jnp.zeros(_shape(u, v, face, geometry), u.dtype)
+    return PASSES[face](u, v, geometry)
+
+
+def _elsewhere(u, v, *, face, geometry, precision):
+    axes, n = geometry.axes, len(geometry.axes)
+    rows = (0, n + 1, *range(1, n + 1))
+    conv = partial(
+        by_lax,
+        window_strides=[a.stride for a in axes],
+        padding=[(a.low, a.high) for a in axes],
+        rhs_dilation=[a.dilation for a in axes],
+        dimension_numbers=ConvDimensionNumbers(rows, (n + 1, n, *range(n)), rows),
+        feature_group_count=geometry.groups,
+        precision=precision,
+    )
+    if face == "y":
+        return conv(u, v)
+    like = jax.ShapeDtypeStruct(_shape(u, v, face, geometry), u.dtype)
+    linear, dy = (lambda x: conv(x, u), v) if face == "x" else (lambda w: conv(v, w), u)
+    return jax.linear_transpose(linear, like)(dy)[0]
+
+
+form_p = primitive("funcnn_convolution", _on_cpu, _elsewhere)
+
+
+@form_p.def_abstract_eval
+def _typed(u, v, *, face, geometry, precision):
+    return u.update(shape=_shape(u, v, face, geometry), weak_type=False)
 
 
 def convolve(u: Array, v: Array, face: Face, geometry: Geometry, precision=None) -> Array:
@@ -65,93 +108,23 @@ def _to_second(dy, u, v, *, face, **options):
 ad.defbilinear(form_p, _to_first, _to_second)
 
 
-def _shape(u, v, face: Face, geometry: Geometry) -> tuple[int, ...]:
-    axes, groups = geometry
-    if face == "y":
-        return (u.shape[0], *(a.out for a in axes), v.shape[-1])
-    if face == "x":
-        return (v.shape[0], *(a.size for a in axes), u.shape[-2] * groups)
-    return (*(a.window for a in axes), v.shape[-1] // groups, u.shape[-1])
-
-
-@form_p.def_abstract_eval
-def _typed(u, v, *, face, geometry, precision):
-    return u.update(shape=_shape(u, v, face, geometry), weak_type=False)
-
-
-# What runs: funcnn's algorithms on a CPU, JAX's own convolution and its transposes elsewhere.
-
-
-def _on_cpu(u, v, *, face, geometry, precision):
-    if 0 in u.shape or 0 in v.shape:
-        return jnp.zeros(_shape(u, v, face, geometry), u.dtype)
-    return decided(lambda u, v: PASSES[face](u, v, geometry), True)(u, v)
-
-
-def _elsewhere(u, v, *, face, geometry, precision):
-    axes, n = geometry.axes, len(geometry.axes)
-    rows = (0, n + 1, *range(1, n + 1))
-    conv = partial(
-        by_lax,
-        window_strides=[a.stride for a in axes],
-        padding=[(a.low, a.high) for a in axes],
-        rhs_dilation=[a.dilation for a in axes],
-        dimension_numbers=ConvDimensionNumbers(rows, (n + 1, n, *range(n)), rows),
-        feature_group_count=geometry.groups,
-        precision=precision,
-    )
-    if face == "y":
-        return conv(u, v)
-    like = jax.ShapeDtypeStruct(_shape(u, v, face, geometry), u.dtype)
-    linear, dy = (lambda x: conv(x, u), v) if face == "x" else (lambda w: conv(v, w), u)
-    return jax.linear_transpose(linear, like)(dy)[0]
-
-
-mlir.register_lowering(form_p, mlir.lower_fun(_elsewhere, multiple_results=False))
-mlir.register_lowering(form_p, mlir.lower_fun(_on_cpu, multiple_results=False), platform="cpu")
-
-
-@partial(jax.jit, static_argnames=("face", "geometry", "precision"))
-def _compiled(u, v, *, face, geometry, precision):
-    return form_p.bind(u, v, face=face, geometry=geometry, precision=precision)
-
-
-@form_p.def_impl
-def _at_once(u, v, **options):
-    with jax.disable_jit(False):  # what else would bind it again
-        return _compiled(u, v, **options)
-
-
 # Under `vmap`. The axis joins N, O or C, where just the two arrays have it that share those, and the groups where all three do.
 
 
 def _batched(arrays, axes, *, face, geometry, precision):
-    names = _operands(face)
-    first = [a if axis is batching.not_mapped else jnp.moveaxis(a, axis, 0) for a, axis in zip(arrays, axes, strict=True)]
-    having = [axis is not batching.not_mapped for axis in axes]
-    count = first[having.index(True)].shape[0]
     alone = partial(convolve, face=face, geometry=geometry, precision=precision)
+    first, having, count = batch_first(arrays, axes)
+    names = _operands(face)
     (letter,) = "G" if all(having) else set(AXES[face]) & set(AXES[names[having.index(True)]]) - {".", "G"}
-    if not isinstance(count, int) and letter != "N":  # a symbolic size: channels are numbers
-        return _one_by_one(alone, first, having), 0
-    if count == 0:
-        one = jax.eval_shape(alone, *(jax.ShapeDtypeStruct(a.shape[has:], a.dtype) for a, has in zip(first, having, strict=True)))
-        return jnp.zeros((0, *one.shape), one.dtype), 0
+    if isinstance(count, int) and count == 0:
+        return of_nothing(alone, first, having), 0
+    if not isinstance(count, int) and letter != "N":  # a symbolic size, of which there are no channels
+        parts = [a if has else None for a, has in zip(first, having, strict=True)]
+        return lax.map(lambda parts: alone(*(a if part is None else part for a, part in zip(first, parts, strict=True))), parts), 0
     u, v = (_join(a, AXES[name], letter, geometry.groups) if has else a for name, a, has in zip(names, first, having, strict=True))
     groups = geometry.groups * (count if letter == "G" else 1)
     result = convolve(u, v, face, geometry._replace(groups=groups), precision)
     return _part(result, AXES[face], letter, groups, count), 0
-
-
-def _one_by_one(run, arrays, having):
-    """`run` of every entry of the arrays that have the axis, the first."""
-    batched = [a for a, has in zip(arrays, having, strict=True) if has]
-
-    def of(parts):
-        parts = iter(parts)
-        return run(*(next(parts) if has else a for a, has in zip(arrays, having, strict=True)))
-
-    return jax.lax.map(of, batched)
 
 
 batching.primitive_batchers[form_p] = _batched
@@ -174,13 +147,3 @@ def _part(a: Array, axes: str, letter: str, groups: int, count: int) -> Array:
 def _position(axes: str, letter: str, ndim: int) -> int:
     i = axes.index(letter)
     return i if i < axes.index(".") else i + ndim - len(axes)
-
-
-def split(a: Array, axis: int, count: int) -> Array:
-    """One axis as two, the first of that many."""
-    return a.reshape(*a.shape[:axis], count, a.shape[axis] // count, *a.shape[axis + 1 :])
-
-
-def merge(a: Array, axis: int) -> Array:
-    """An axis and the next as one."""
-    return a.reshape(*a.shape[:axis], a.shape[axis] * a.shape[axis + 1], *a.shape[axis + 2 :])

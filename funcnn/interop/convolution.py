@@ -14,7 +14,8 @@ from funcnn.arrays import Array
 from funcnn.convolution.algorithm import swap_channels
 from funcnn.convolution.auto import frequencies_pay, phases_pay
 from funcnn.convolution.geometry import Axis, Geometry
-from funcnn.interop.bilinear import convolve, merge, split
+from funcnn.interop.bilinear import convolve
+from funcnn.interop.primitives import explicitly_sharded, merge, split, varying_alike
 
 MANY_TAPS = 256
 """Taps from which a window that is not the Fourier transform's makes long programs."""
@@ -79,7 +80,7 @@ def conv_general_dilated(
         and jnp.issubdtype(out.dtype, jnp.floating)
         and jnp.issubdtype(lhs.dtype, jnp.floating)
         and out_sharding is None
-        and not any(any(jax.typeof(a).sharding.spec) for a in (lhs, rhs))
+        and not explicitly_sharded(lhs, rhs)
         and min(strides + spread + dilations) > 0
         and not (transposed and max(strides) > 1)
     ):
@@ -98,7 +99,7 @@ def conv_general_dilated(
     w = jnp.transpose(rhs, (*taps[2:], taps[1], taps[0])).astype(out.dtype)
     if batch_group_count > 1:
         x = merge(jnp.moveaxis(split(x, 0, groups), 0, -2), x.ndim - 1)  # (G * N, H, W, C) as (N, H, W, G * C)
-    x, w = _varying_alike(x, w)
+    x, w = varying_alike(x, w)
     precision = tuple(precision) if isinstance(precision, list) else precision
     if transposed:
         y = convolve(swap_channels(jnp.flip(w, range(rank)), groups), x, "x", geometry, precision)
@@ -131,10 +132,3 @@ def _long(out: Any, c: int, o: int, geometry: Geometry) -> bool:
     if prod(a.stride for a in geometry.axes) > MANY_REMAINDERS and not phases_pay(geometry):
         return True
     return prod(a.window for a in geometry.axes) > MANY_TAPS and not frequencies_pay(out, c, o, geometry, MANY_TAPS)
-
-
-def _varying_alike(*arrays: Array) -> list[Array]:
-    """Under `jax.shard_map`: each marked as different on all devices where one of them is, whose gradient is a sum over these then."""
-    varying = frozenset().union(*(jax.typeof(a).vma for a in arrays))
-    more = [tuple(varying - jax.typeof(a).vma) for a in arrays]
-    return [lax.pcast(a, names, to="varying") if names else a for a, names in zip(arrays, more, strict=True)]
