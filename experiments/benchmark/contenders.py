@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 import funcnn as fn
-from experiments.benchmark.workloads import RATE, Prepared, Spec, Way, Workload, cotangent, sizes_of, timed, written_out
+from experiments.benchmark.workloads import Prepared, Spec, Way, Workload, cotangent, sizes_of, timed, written_out
 from funcnn import networks, training
 from funcnn.layer import stateless
 
@@ -174,7 +174,7 @@ def _training(workload: Workload, initial: Any, way: Way) -> Prepared:
     specs, initial = (workload.layers, initial) if way.repeat else written_out(workload.layers, initial)
     around = {"around": fn.recompute} if way.recompute else {}
     net = fn.serial(*build(specs, kit_of(way), workload.bias, **around))
-    optimizer = optax.sgd(RATE, momentum=workload.momentum)
+    optimizer = optax.sgd(workload.rate, momentum=workload.momentum)
     gradients = training.microbatched(microbatches(workload)) if way.gradients == "manual" else "auto"
     trainer = training.Trainer(net, optimizer, workload.batch, shuffle=False, gradients=gradients, metrics=_nothing)
     ts = training.init(trainer, jax.random.key(0), workload.in_shape)
@@ -209,7 +209,7 @@ def on_numpy(workload: Workload, conv: Callable, one_at_a_time: bool = False) ->
     def run():
         for i in range(0, workload.batch, size):
             grads, *_ = gradients(params, state, x[i : i + size], labels[i : i + size], None)
-            jax.tree.map(lambda p, g: p - RATE * g, params, grads)
+            jax.tree.map(lambda p, g: p - workload.rate * g, params, grads)
 
     return run
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from experiments.benchmark.workloads import RATE, Prepared, Spec, Workload, cotangent, sizes_of, timed, written_out
+from experiments.benchmark.workloads import Prepared, Spec, Workload, cotangent, sizes_of, timed, written_out
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -27,7 +27,7 @@ def prepare(workload: Workload, initial: Any, channels_last: bool) -> Prepared:
     images = place(np.moveaxis(x, -1, 1))
     if workload.kind == "layer":
         return _layer(forward, params, images, place)
-    optimizer = torch.optim.SGD(params, RATE, momentum=workload.momentum or 0)
+    optimizer = torch.optim.SGD(params, workload.rate, momentum=workload.momentum or 0)
     return _training(forward, optimizer, images, torch.from_numpy(labels).long().to(DEVICE), workload.losses - 1)
 
 

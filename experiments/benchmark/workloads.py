@@ -28,6 +28,7 @@ class Workload(NamedTuple):
         bias: whether convolutions have one.
         momentum: of SGD.
         losses: of how many steps they are compared.
+        rate: of SGD.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Workload(NamedTuple):
     bias: bool = True
     momentum: float | None = None
     losses: int = 3
+    rate: float = 0.01
 
     def inputs(self, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """x (N, H, W, C) float32, normal; labels (N,) int32."""
@@ -277,10 +279,6 @@ class Prepared(NamedTuple):
     run: Callable[[], Any]
     each: int = 1
     program: Mapping[str, float] = {}
-
-
-RATE = 0.01
-"""Of SGD."""
 
 
 def cotangent(shape: Sequence[int]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Networks of Haiku, without batch norm."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from experiments.libraries.walk import Network, always, run
 from funcnn.arrays import Array
 
 
-def _layer(spec: Spec, p: Any, x: Array, bias: bool, through: bool) -> Array:
+def _layer(spec: Spec, p: Any, x: Array, bias: bool) -> Array:
     match spec:
         case ("conv", features, kernel, stride, padding, groups):
             return hk.Conv2D(
@@ -23,12 +24,15 @@ def _layer(spec: Spec, p: Any, x: Array, bias: bool, through: bool) -> Array:
         case ("dense", features):
             return hk.Linear(features, w_init=always(p["w"]), b_init=always(p["b"]))(x)
         case ("max_pool" | "avg_pool" as pool, window, stride):
-            if through:
-                return getattr(fn.interop, pool)(x, (window, window), (stride, stride), "VALID")
             return getattr(hk, pool)(x, (1, window, window, 1), (1, stride, stride, 1), "VALID")
     raise ValueError(f"haiku: unknown layer {spec!r}")
 
 
 def network(specs: Sequence[Spec], params: Sequence[Any], bias: bool, x: Array, through: bool) -> Network:
-    net = hk.without_apply_rng(hk.transform(lambda x: run(specs, params, x, partial(_layer, bias=bias, through=through))))
-    return Network(lambda params, state, x: (net.apply(params, x), state), net.init(jax.random.key(0), x))
+    net = hk.without_apply_rng(hk.transform(lambda x: run(specs, params, x, partial(_layer, bias=bias))))
+
+    def apply(params, state, x):
+        with fn.interop.replacing_lax() if through else nullcontext():
+            return net.apply(params, x), state
+
+    return Network(apply, net.init(jax.random.key(0), x))

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import optax
 
-from experiments.benchmark.workloads import RATE, Prepared, Workload, timed, written_out
+from experiments.benchmark.workloads import Prepared, Workload, timed, written_out
 
 
 def prepare(workload: Workload, initial: Any, library: str, through: bool) -> Prepared:
@@ -15,7 +15,7 @@ def prepare(workload: Workload, initial: Any, library: str, through: bool) -> Pr
     specs, params = written_out(workload.layers, initial)
     x, labels = jax.device_put(workload.inputs())
     net = import_module(f"experiments.libraries.{library}").network(specs, params, workload.bias, x, through)
-    optimizer = optax.sgd(RATE, momentum=workload.momentum)
+    optimizer = optax.sgd(workload.rate, momentum=workload.momentum)
 
     @jax.jit
     def step(params, state, opt_state, x, labels):
