@@ -45,7 +45,7 @@ def networks(smoke: bool) -> dict[w.Workload, tuple[str, ...]]:
     """The networks, and the libraries in which each is built."""
     if smoke:
         return {w.mnist("avg_pool", 4, 8, 2): SERIES, w.separable(4, 8, 2): FLAX}
-    resnet = w.resnet(20, 128)._replace(losses=20)
+    resnet = w.long(w.resnet(20, 128))
     return {w.mnist("avg_pool"): SERIES, w.mnist("max_pool"): SERIES, resnet: FLAX, w.separable(): FLAX}
 
 

@@ -12,6 +12,7 @@ import optax
 import funcnn as fn
 from experiments.benchmark.workloads import Prepared, Spec, Way, Workload, cotangent, sizes_of, timed, written_out
 from funcnn import networks, training
+from funcnn.arrays import aligned
 from funcnn.layer import stateless
 
 STEPS_OF_AN_EPOCH = 16
@@ -35,7 +36,7 @@ def lax_conv(
             dimension_numbers=(layout, f"{spatial}IO", layout),
             feature_group_count=groups,
         )  # (N, P, Q, O)
-        return y + params["b"] if bias else y, ()
+        return y + aligned(params["b"], y) if bias else y, ()
 
     return stateless("conv", forward, _by_jax_alone, lambda key, in_shape: ours.init(key, in_shape)[0])
 
@@ -58,7 +59,7 @@ def lax_conv_transpose(
             lhs_dilation=(stride,) * len(kernel_size),
             dimension_numbers=(layout, f"{spatial}OI", layout),
         )  # (N, H, W, F)
-        return y + params["b"] if bias else y, ()
+        return y + aligned(params["b"], y) if bias else y, ()
 
     return stateless("conv_transpose", forward, _by_jax_alone, lambda key, in_shape: ours.init(key, in_shape)[0])
 
