@@ -6,7 +6,7 @@ A convolution is a number that is linear in three arrays, laid out as everywhere
 
 Its gradient in one of them is a bilinear map of the other two: y of (x, w), x of (w, dy), w of (dy, x), always of the two that follow in
 the cycle x, w, y. The transposes of each map are the other two, so that the three are closed under differentiation, in either direction
-and any order. They are closed under `vmap` too: its axis joins one that just the arrays which have it share.
+and any order. They are closed under `vmap` too, whose axis joins one of theirs.
 """
 
 from functools import partial
@@ -108,23 +108,23 @@ def _to_second(dy, u, v, *, face, **options):
 ad.defbilinear(form_p, _to_first, _to_second)
 
 
-# Under `vmap`. The axis joins N, O or C, where just the two arrays have it that share those, and the groups where all three do.
+# Under `vmap`. The axis joins N, O or C, whichever just the two arrays share that have it. Where all three have it, there are as many
+# convolutions, one after the other: as groups of one they took 2 to 20 times as long.
 
 
 def _batched(arrays, axes, *, face, geometry, precision):
     alone = partial(convolve, face=face, geometry=geometry, precision=precision)
     first, having, count = batch_first(arrays, axes)
-    names = _operands(face)
-    (letter,) = "G" if all(having) else set(AXES[face]) & set(AXES[names[having.index(True)]]) - {".", "G"}
     if isinstance(count, int) and count == 0:
         return of_nothing(alone, first, having), 0
-    if not isinstance(count, int) and letter != "N":  # a symbolic size, of which there are no channels
+    names = _operands(face)
+    shared = set("NCO").intersection(AXES[face], *(AXES[name] for name, has in zip(names, having, strict=True) if has))
+    if not shared or (shared != {"N"} and not isinstance(count, int)):  # a symbolic size is no number of channels
         parts = [a if has else None for a, has in zip(first, having, strict=True)]
         return lax.map(lambda parts: alone(*(a if part is None else part for a, part in zip(first, parts, strict=True))), parts), 0
+    (letter,) = shared
     u, v = (_join(a, AXES[name], letter, geometry.groups) if has else a for name, a, has in zip(names, first, having, strict=True))
-    groups = geometry.groups * (count if letter == "G" else 1)
-    result = convolve(u, v, face, geometry._replace(groups=groups), precision)
-    return _part(result, AXES[face], letter, groups, count), 0
+    return _part(alone(u, v), AXES[face], letter, geometry.groups, count), 0
 
 
 batching.primitive_batchers[form_p] = _batched
@@ -138,7 +138,7 @@ def _join(a: Array, axes: str, letter: str, groups: int) -> Array:
 
 
 def _part(a: Array, axes: str, letter: str, groups: int, count: int) -> Array:
-    """The inverse of `_join`: (B, ...) of an array whose `groups` are those after it."""
+    """The inverse of `_join`: (B, ...)."""
     apart = split(a, a.ndim - 1, groups)
     at = _position(axes, letter, apart.ndim)
     return merge(jnp.moveaxis(split(apart, at, count), at, 0), a.ndim)
