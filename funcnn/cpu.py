@@ -55,7 +55,7 @@ def by_platform(cpu: Callable[..., PyTree], elsewhere: Callable[..., PyTree], *a
     if known is None and _differentiated(*tracers):
         known = jax.default_backend() == "cpu"
     if known is None and tracers:
-        return jax.lax.platform_dependent(*arrays, cpu=_decided(cpu, True), default=_decided(elsewhere, False))
+        return jax.lax.platform_dependent(*arrays, cpu=decided(cpu, True), default=decided(elsewhere, False))
     if known is None:
         known = all(device.platform == "cpu" for a in arrays if isinstance(a, jax.Array) for device in a.devices())
     with _on_cpu(known):
@@ -72,7 +72,7 @@ _on_cpu = jax.make_user_context(None)
 """What is known of the platform inside a branch that is for one."""
 
 
-def _decided(run: Callable[..., PyTree], on: bool) -> Callable[..., PyTree]:
+def decided(run: Callable[..., PyTree], on: bool) -> Callable[..., PyTree]:
     """`run` for one platform, so that nothing inside has to ask again."""
 
     def inside(*arrays: Array) -> PyTree:

@@ -48,6 +48,7 @@ class Layer(NamedTuple):
     in_series: bool = False  # whether each of them gets the output of the one before, or all the same input
     divide: Callable[..., tuple[PyTree, ...]] | None = None  # (params or state, what that is) as one entry for each; None: they are that
     work: Callable[[PyTree, Any], tuple[int, int, str]] | None = None  # (params, x): multiply-adds there and back, and whose algorithm
+    automatic: bool = False  # whether `backward` is `jax.vjp` of `forward`, so that comparing the two shows nothing
     call: Call | None = None  # what made it, for `repr` and `help`
 
     def apply(self, params: PyTree, state: PyTree, x: Array, *, key: Array | None = None, train: bool = False) -> tuple[Array, PyTree]:

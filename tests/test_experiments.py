@@ -30,6 +30,7 @@ README, PAGE = (ROOT / "README.md").read_text(), (ROOT / "experiments" / "README
 COMMON = {"learning_curves", "filters", "feature_maps"}
 PICTURES = {
     "deep": set(),
+    "doors": set(),
     "digits": COMMON | {"confusion_matrix", "gradients", "misread"},
     "drift": {"error"},
     "edges": {"edges"},

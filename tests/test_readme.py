@@ -108,13 +108,14 @@ def test_what_there_is_is_all_there_is():
     rows = re.search(r"## What there is\n(.*?)\n## ", README, flags=re.S)[1].splitlines()[3:]
     named = [set(re.findall(r"`(\w+)(?:\(\w*\))?`", row.split("|", 2)[2])) for row in rows if row]
     exported = set(re.findall(r"import (\w+) as \1", (ROOT / "funcnn" / "__init__.py").read_text()))
-    assert set().union(*named[:3]) == exported - {"Layer", "stateless", "convolution", "networks", "_compatibility"}
+    assert set().union(*named[:3]) == exported - {"Layer", "stateless", "convolution", "interop", "networks", "_compatibility"}
     for module, names in (
         (fn.networks, named[3]),
         (fn.convolution, named[4]),
         (training, named[5]),
         (checking, named[6]),
         (datasets, named[8] - {"FUNCNN_DATA"}),
+        (fn.interop, named[9]),
     ):
         assert names
         assert all(hasattr(module, name) for name in names), module

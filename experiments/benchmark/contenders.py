@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import jax
@@ -9,41 +10,48 @@ import numpy as np
 import optax
 
 import funcnn as fn
-from experiments.benchmark.workloads import RATE, Prepared, Spec, Way, Workload, cotangent, timed, written_out
+from experiments.benchmark.workloads import Prepared, Spec, Way, Workload, cotangent, sizes_of, timed, written_out
 from funcnn import networks, training
+from funcnn.arrays import aligned
 from funcnn.layer import stateless
 
 STEPS_OF_AN_EPOCH = 16
 
 
-def lax_conv(features: int, kernel_size: Sequence[int], *, stride: int, padding: int, groups: int, bias: bool = True) -> fn.Layer:
+def lax_conv(
+    features: int, kernel_size: Sequence[int], *, stride: int, padding: int, groups: int, bias: bool = True,
+    by: Callable = jax.lax.conv_general_dilated,
+) -> fn.Layer:  # fmt: skip
     """`fn.conv` by `jax.lax.conv_general_dilated`, without a backward pass of its own."""
+    spatial = "HWD"[: len(kernel_size)]
+    layout = f"N{spatial}C"
     ours = fn.conv(features, kernel_size, stride=stride, padding=padding, groups=groups, bias=bias)
 
     def forward(params, x):
-        y = jax.lax.conv_general_dilated(
+        y = by(
             x,
             params["w"],
-            (stride, stride),
-            [(padding, padding)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            (stride,) * len(kernel_size),
+            [(padding, padding)] * len(kernel_size),
+            dimension_numbers=(layout, f"{spatial}IO", layout),
             feature_group_count=groups,
         )  # (N, P, Q, O)
-        return y + params["b"] if bias else y, ()
+        return y + aligned(params["b"], y) if bias else y, ()
 
     return stateless("conv", forward, _by_jax_alone, lambda key, in_shape: ours.init(key, in_shape)[0])
 
 
 def lax_conv_transpose(
-    features: int, kernel_size: Sequence[int], *, stride: int, padding: int, output_padding: int, bias: bool = True
-) -> fn.Layer:
+    features: int, kernel_size: Sequence[int], *, stride: int, padding: int, output_padding: int, bias: bool = True,
+    by: Callable = jax.lax.conv_general_dilated,
+) -> fn.Layer:  # fmt: skip
     """`fn.conv_transpose` by `jax.lax.conv_general_dilated`, which spreads its input, as Flax and Equinox do."""
     ours = fn.conv_transpose(features, kernel_size, stride=stride, padding=padding, output_padding=output_padding, bias=bias)
     spatial = "HWD"[: len(kernel_size)]
     layout = f"N{spatial}C"
 
     def forward(params, x):
-        y = jax.lax.conv_general_dilated(
+        y = by(
             x,
             jax.numpy.flip(params["w"], tuple(range(len(kernel_size)))),
             (1,) * len(kernel_size),
@@ -51,7 +59,7 @@ def lax_conv_transpose(
             lhs_dilation=(stride,) * len(kernel_size),
             dimension_numbers=(layout, f"{spatial}OI", layout),
         )  # (N, H, W, F)
-        return y + params["b"] if bias else y, ()
+        return y + aligned(params["b"], y) if bias else y, ()
 
     return stateless("conv_transpose", forward, _by_jax_alone, lambda key, in_shape: ours.init(key, in_shape)[0])
 
@@ -65,18 +73,44 @@ def lax_max_pool(window: Sequence[int], *, stride: int) -> fn.Layer:
     return stateless("max_pool", forward, _by_jax_alone)
 
 
+def lax_avg_pool(window: Sequence[int], *, stride: int) -> fn.Layer:
+    """`fn.avg_pool` by `jax.lax.reduce_window`, as Flax does."""
+
+    def forward(params, x):
+        sums = jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, *window, 1), (1, stride, stride, 1), "VALID")  # (N, P, Q, C)
+        return sums / prod(window), ()
+
+    return stateless("avg_pool", forward, _by_jax_alone)
+
+
+def door_pool(name: str, window: Sequence[int], *, stride: int) -> fn.Layer:
+    """`fn.max_pool` or `fn.avg_pool` by the function of `funcnn.interop`."""
+    pool = getattr(fn.interop, name)
+    return stateless(name, lambda params, x: (pool(x, window, (stride, stride), "VALID"), ()), _by_jax_alone)
+
+
 def _by_jax_alone(residuals, dy):
     raise NotImplementedError("its gradient is that of jax.grad")
 
 
-OURS, LAX = (fn.conv, fn.max_pool, fn.conv_transpose), (lax_conv, lax_max_pool, lax_conv_transpose)
+Kit = tuple[Callable, Callable, Callable, Callable]
+OURS: Kit = (fn.conv, fn.max_pool, fn.conv_transpose, fn.avg_pool)
+LAX: Kit = (lax_conv, lax_max_pool, lax_conv_transpose, lax_avg_pool)
 
 
-def build(
-    specs: Sequence[Spec], kit: tuple[Callable, Callable, Callable] = OURS, bias: bool = True, around: Callable = lambda block: block
-) -> tuple[fn.Layer, ...]:
-    """The layers with the kit's `conv`, `max_pool`, `conv_transpose`, and `around` every block; all kits have the same parameters."""
-    conv, max_pool, conv_transpose = kit
+def door() -> Kit:
+    """What JAX's own are replaced by."""
+    conv, conv_transpose = (partial(make, by=fn.interop.conv_general_dilated) for make in (lax_conv, lax_conv_transpose))
+    return conv, partial(door_pool, "max_pool"), conv_transpose, partial(door_pool, "avg_pool")
+
+
+def kit_of(way: Way) -> Kit:
+    return door() if way.door else LAX if way.lax else OURS
+
+
+def build(specs: Sequence[Spec], kit: Kit = OURS, bias: bool = True, around: Callable = lambda block: block) -> tuple[fn.Layer, ...]:
+    """The layers by the functions of the kit, and `around` every block; all kits have the same parameters."""
+    conv, max_pool, conv_transpose, avg_pool = kit
     named = {
         "relu": fn.relu, "flatten": fn.flatten, "global_avg_pool": fn.global_avg_pool, "batch_norm": fn.batch_norm(),
         "wider": fn.serial(fn.avg_pool((1, 1), stride=2), networks._wider),
@@ -85,11 +119,13 @@ def build(
     def one(spec: Spec) -> fn.Layer:
         match spec:
             case ("conv", features, kernel, stride, padding, groups):
-                return conv(features, (kernel, kernel), stride=stride, padding=padding, groups=groups, bias=bias)
+                return conv(features, sizes_of(kernel), stride=stride, padding=padding, groups=groups, bias=bias)
             case ("conv_transpose", features, kernel, stride, padding, more):
                 return conv_transpose(features, kernel, stride=stride, padding=padding, output_padding=more, bias=bias)
             case ("max_pool", window, stride):
                 return max_pool((window, window), stride=stride)
+            case ("avg_pool", window, stride):
+                return avg_pool((window, window), stride=stride)
             case ("dense", features):
                 return fn.dense(features)
             case ("residual", inner, shortcut):
@@ -117,7 +153,7 @@ def prepare(workload: Workload, initial: Any, way: Way) -> Prepared:
 
 
 def _layer(workload: Workload, initial: Any, way: Way) -> Prepared:
-    (layer,), (params,) = build(workload.layers, LAX if way.lax else OURS, workload.bias), initial
+    (layer,), (params,) = build(workload.layers, kit_of(way), workload.bias), initial
     params, x = jax.tree.map(lambda a: jax.device_put(a).astype(workload.dtype), (params, workload.inputs()[0]))
     dy = jax.device_put(cotangent(jax.eval_shape(lambda: layer.apply(params, (), x)[0]).shape)).astype(workload.dtype)
 
@@ -138,8 +174,8 @@ def _layer(workload: Workload, initial: Any, way: Way) -> Prepared:
 def _training(workload: Workload, initial: Any, way: Way) -> Prepared:
     specs, initial = (workload.layers, initial) if way.repeat else written_out(workload.layers, initial)
     around = {"around": fn.recompute} if way.recompute else {}
-    net = fn.serial(*build(specs, LAX if way.lax else OURS, workload.bias, **around))
-    optimizer = optax.sgd(RATE, momentum=workload.momentum)
+    net = fn.serial(*build(specs, kit_of(way), workload.bias, **around))
+    optimizer = optax.sgd(workload.rate, momentum=workload.momentum)
     gradients = training.microbatched(microbatches(workload)) if way.gradients == "manual" else "auto"
     trainer = training.Trainer(net, optimizer, workload.batch, shuffle=False, gradients=gradients, metrics=_nothing)
     ts = training.init(trainer, jax.random.key(0), workload.in_shape)
@@ -158,10 +194,10 @@ def _training(workload: Workload, initial: Any, way: Way) -> Prepared:
     traced, lowered = timed(lambda: step.lower(ts, x, labels))  # pyrefly: ignore
     compiled, program = timed(lowered.compile)
     seconds, first = timed(run)  # by the program that is there already
-    losses = first if way.epoch else np.concatenate([first, run(), run()])
+    losses = first if way.epoch else np.concatenate([first, *(run() for _ in range(workload.losses - 1))])
     memory = program.memory_analysis().temp_size_in_bytes / 2**20
     facts = {"trace_s": traced, "compile_s": compiled, "temporary_mib": memory}
-    return Prepared({"losses": losses[:3]}, traced + compiled + seconds, run, each, facts)
+    return Prepared({"losses": losses[: workload.losses]}, traced + compiled + seconds, run, each, facts)
 
 
 def on_numpy(workload: Workload, conv: Callable, one_at_a_time: bool = False) -> Callable[[], Any]:
@@ -174,7 +210,7 @@ def on_numpy(workload: Workload, conv: Callable, one_at_a_time: bool = False) ->
     def run():
         for i in range(0, workload.batch, size):
             grads, *_ = gradients(params, state, x[i : i + size], labels[i : i + size], None)
-            jax.tree.map(lambda p, g: p - RATE * g, params, grads)
+            jax.tree.map(lambda p, g: p - workload.rate * g, params, grads)
 
     return run
 

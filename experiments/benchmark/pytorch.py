@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from experiments.benchmark.workloads import RATE, Prepared, Spec, Workload, cotangent, timed, written_out
+from experiments.benchmark.workloads import Prepared, Spec, Workload, cotangent, sizes_of, timed, written_out
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -27,8 +27,8 @@ def prepare(workload: Workload, initial: Any, channels_last: bool) -> Prepared:
     images = place(np.moveaxis(x, -1, 1))
     if workload.kind == "layer":
         return _layer(forward, params, images, place)
-    optimizer = torch.optim.SGD(params, RATE, momentum=workload.momentum or 0)
-    return _training(forward, optimizer, images, torch.from_numpy(labels).long().to(DEVICE))
+    optimizer = torch.optim.SGD(params, workload.rate, momentum=workload.momentum or 0)
+    return _training(forward, optimizer, images, torch.from_numpy(labels).long().to(DEVICE), workload.losses - 1)
 
 
 def _layer(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, place: Callable) -> Prepared:
@@ -48,7 +48,7 @@ def _layer(forward: Callable, params: list[torch.Tensor], x: torch.Tensor, place
     return Prepared({name: t.float().cpu().numpy() for name, t in results.items()}, seconds, run)
 
 
-def _training(forward: Callable, optimizer: torch.optim.Optimizer, x: torch.Tensor, labels: torch.Tensor) -> Prepared:
+def _training(forward: Callable, optimizer: torch.optim.Optimizer, x: torch.Tensor, labels: torch.Tensor, more: int) -> Prepared:
     def run() -> torch.Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(forward(x), labels)
@@ -58,7 +58,8 @@ def _training(forward: Callable, optimizer: torch.optim.Optimizer, x: torch.Tens
         return loss.detach()
 
     seconds, first = timed(run)
-    return Prepared({"losses": np.asarray([float(first), float(run()), float(run())], "float32")}, seconds, run)
+    losses = [float(first), *(float(run()) for _ in range(more))]
+    return Prepared({"losses": np.asarray(losses, "float32")}, seconds, run)
 
 
 def wait() -> None:
@@ -94,15 +95,18 @@ def _one(spec: Spec, params: Any, shape: tuple[int, ...], place: Callable, leave
 
     match spec:
         case ("conv", features, kernel, stride, padding, groups):
-            w, b = parameter(params["w"].transpose(3, 2, 0, 1)), parameter(params["b"]) if "b" in params else None
-            size = [(s + 2 * padding - kernel) // stride + 1 for s in shape[:2]]
-            return lambda x: F.conv2d(x, w, b, stride, padding, groups=groups), (*size, features)
+            w, b = parameter(np.moveaxis(params["w"], (-1, -2), (0, 1))), parameter(params["b"]) if "b" in params else None
+            sizes = sizes_of(kernel)
+            function = getattr(F, f"conv{len(sizes)}d")
+            size = [(s + 2 * padding - k) // stride + 1 for s, k in zip(shape[:-1], sizes, strict=True)]
+            return lambda x: function(x, w, b, stride, padding, groups=groups), (*size, features)
         case ("conv_transpose", _, kernel, stride, padding, more):
             w = parameter(np.moveaxis(params["w"], (-1, -2), (0, 1)))  # (C, F, KH, KW)
             function = getattr(F, f"conv_transpose{len(kernel)}d")
             return lambda x: function(x, w, None, stride, padding, more), ()  # a layer by itself, without bias
-        case ("max_pool", window, stride):
-            return lambda x: F.max_pool2d(x, window, stride), (*((s - window) // stride + 1 for s in shape[:2]), shape[2])
+        case ("max_pool" | "avg_pool" as pool, window, stride):
+            function = getattr(F, f"{pool}2d")
+            return lambda x: function(x, window, stride), (*((s - window) // stride + 1 for s in shape[:2]), shape[2])
         case ("dense", features):
             w = params["w"]
             if len(shape) == 3:  # PyTorch flattens (C, H, W)

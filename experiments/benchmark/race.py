@@ -28,6 +28,13 @@ DEEP = {
     LAX_REPEATED: Way("auto", lax=True),
 }
 """More ways, of a deep network."""
+DOOR, THROUGH = "funcnn for lax", "{}, funcnn"
+DOORS = {DOOR: Way("auto", door=True, repeat=False)}
+"""JAX's own convolution and pooling replaced."""
+LIBRARIES = {"linen": "flax", "nnx": "flax", "equinox": "equinox", "haiku": "haiku"}
+"""Those of `experiments.libraries`, and the module that each needs."""
+IN_LIBRARIES = {form.format(name): (name, form == THROUGH) for name in LIBRARIES for form in ("{}", THROUGH)}
+"""The library, and whether its convolutions and pools go through `funcnn.interop`."""
 
 
 class Timing(NamedTuple):
@@ -126,10 +133,14 @@ def _peak() -> float:
 
 
 def _prepare(name: str, workload: Workload, initial: Any) -> Any:
-    if name in HOW | DEEP:
+    if name in HOW | DEEP | DOORS:
         from experiments.benchmark.contenders import prepare
 
-        return prepare(workload, initial, (HOW | DEEP)[name])
+        return prepare(workload, initial, (HOW | DEEP | DOORS)[name])
+    if name in IN_LIBRARIES:
+        from experiments.libraries.step import prepare as prepare_in_library
+
+        return prepare_in_library(workload, initial, *IN_LIBRARIES[name])
     from experiments.benchmark.pytorch import prepare as prepare_torch
 
     return prepare_torch(workload, initial, channels_last=name == TORCH_LAST)

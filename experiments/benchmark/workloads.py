@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 Spec = tuple[Any, ...]
-"""("conv", features, kernel, stride, padding, groups), ("conv_transpose", features, kernel size, stride, padding, output padding),
-("max_pool", window, stride), ("dense", features), ("residual", specs, specs of the shortcut), ("block", specs), which may be recomputed,
-("repeat", spec, n), or the name alone of what has no options."""
+"""("conv", features, kernel, stride, padding, groups), the kernel a size for both axes or one for each of any number,
+("conv_transpose", features, kernel size, stride, padding, output padding), ("max_pool", window, stride), ("avg_pool", window, stride),
+("dense", features), ("residual", specs, specs of the shortcut), ("block", specs), which may be recomputed, ("repeat", spec, n), or the
+name alone of what has no options."""
 
 
 class Workload(NamedTuple):
@@ -26,6 +27,8 @@ class Workload(NamedTuple):
         dtype: of parameters and inputs.
         bias: whether convolutions have one.
         momentum: of SGD.
+        losses: of how many steps they are compared.
+        rate: of SGD.
     """
 
     name: str
@@ -37,11 +40,18 @@ class Workload(NamedTuple):
     dtype: str = "float32"
     bias: bool = True
     momentum: float | None = None
+    losses: int = 3
+    rate: float = 0.01
 
     def inputs(self, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """x (N, H, W, C) float32, normal; labels (N,) int32."""
         rng = np.random.default_rng(seed)
         return rng.standard_normal((self.batch, *self.in_shape), "float32"), rng.integers(0, 10, self.batch, dtype="int32")
+
+
+def sizes_of(kernel: int | tuple[int, ...]) -> tuple[int, ...]:
+    """Of the kernel along each axis."""
+    return (kernel, kernel) if isinstance(kernel, int) else kernel
 
 
 def conv(features: int, kernel: int = 3, stride: int = 1, padding: int | None = None, groups: int = 1) -> Spec:
@@ -76,6 +86,44 @@ def transposed(
     )
     spec = ("conv_transpose", features, kernel, stride, padding, more)
     return Workload(name, "layer", (spec,), shape[0], shape[1:], "transposed")
+
+
+def depthwise(what: str, shape: tuple[int, ...], kernel: tuple[int, ...], stride: int = 1) -> Workload:
+    """A depthwise convolution of x (N, ..., C), padded by kernel // 2."""
+    name = f"{what}: {', '.join(map(str, shape))}, {'x'.join(map(str, kernel))}{' taps' * (len(kernel) == 1)}, stride {stride}"
+    spec = ("conv", shape[-1], kernel, stride, kernel[0] // 2, shape[-1])
+    return Workload(name, "layer", (spec,), shape[0], shape[1:], "depthwise", bias=False)
+
+
+def long(workload: Workload) -> Workload:
+    """The same, compared over 20 steps, at a rate at which rounding stays rounding.
+
+    At 0.01 one ReLU that flips moves the losses by 2e-4: those of JAX's own convolution in float32 against the same in float64 too.
+    """
+    return workload._replace(losses=20, rate=1e-3)
+
+
+def mnist(pool: str, batch: int = 128, size: int = 28, width: int = 32) -> Workload:
+    """The network of Flax's MNIST example, whose pools are "avg_pool"."""
+    layers = (
+        conv(width), ("relu",), (pool, 2, 2), conv(2 * width), ("relu",), (pool, 2, 2),
+        ("flatten",), ("dense", 8 * width), ("relu",), ("dense", 10),
+    )  # fmt: skip
+    name = f"MNIST example, {'average' if pool == 'avg_pool' else 'max'} pooling, batch {batch}"
+    return long(Workload(name, "step", layers, batch, (size, size, 1), "doors", momentum=0.9))
+
+
+def separable(batch: int = 128, size: int = 32, width: int = 32) -> Workload:
+    """A small MobileNet for CIFAR: depthwise 3x3 and dense 1x1 convolutions in turns, each with batch norm."""
+
+    def block(before: int, features: int, stride: int) -> tuple[Spec, ...]:
+        norm = (("batch_norm",), ("relu",))
+        return conv(before, stride=stride, groups=before), *norm, conv(features, 1), *norm
+
+    widths = [(1, 2, 1), (2, 4, 2), (4, 4, 1), (4, 8, 2), (8, 8, 1)]
+    blocks = (spec for before, features, stride in widths for spec in block(before * width, features * width, stride))
+    layers = (conv(width), ("batch_norm",), ("relu",), *blocks, ("global_avg_pool",), ("dense", 10))
+    return long(Workload(f"depthwise network, batch {batch}", "step", layers, batch, (size, size, 3), "doors", bias=False, momentum=0.9))
 
 
 def middle(name: str, batch: int, size: int = 28, width: int = 32, normalised: bool = False, group: str = "steps") -> Workload:
@@ -130,12 +178,14 @@ class Way(NamedTuple):
         gradients: by hand, or by `jax.grad`.
         lax: JAX's own convolution and pooling.
         epoch: an epoch in one program, not a step at a time.
+        door: convolution and pooling of `funcnn.interop`, called as JAX's own are.
         repeat: copies of a block by `fn.repeat`, not written out.
         recompute: `fn.recompute` around every block.
     """
 
     gradients: Literal["manual", "auto"] = "manual"
     lax: bool = False
+    door: bool = False
     epoch: bool = False
     repeat: bool = True
     recompute: bool = False
@@ -196,6 +246,14 @@ TRANSPOSED = (
     transposed("U-Net", (8, 32, 32, 128), 64, (2, 2), 2, 0),
 )
 
+DEPTHWISE = (
+    depthwise("jax-ml/jax#23713", (1, 124, 124, 256), (3, 3)),
+    depthwise("the same with 64 channels", (1, 124, 124, 64), (3, 3)),
+    depthwise("a layer of jax-ml/jax#13800", (32, 1024, 512), (5,)),
+    depthwise("MobileNet, stride 2", (32, 56, 56, 128), (3, 3), 2),
+    depthwise("ConvNeXt", (16, 28, 28, 192), (7, 7)),
+)
+
 
 def neighbours(seed: int, count: int = 6) -> tuple[Workload, ...]:
     """Layers and steps beside those of the tables, drawn at random: what is tuned to the tables' shapes alone shows here."""
@@ -227,10 +285,6 @@ class Prepared(NamedTuple):
     run: Callable[[], Any]
     each: int = 1
     program: Mapping[str, float] = {}
-
-
-RATE = 0.01
-"""Of SGD."""
 
 
 def cotangent(shape: Sequence[int]) -> np.ndarray:

@@ -100,9 +100,8 @@ def points_of_layer(layer: Layer, at: Sequence[Any], train: bool, dtype: str, rn
     if not train and modes == 1:
         return
     forward, names, case = LayerForward(layer, train), _names({"": params, "x": x}), ("train" if train else "eval") if modes == 2 else ""
-    point = Point(
-        forward, layer.backward, (params, x), (state, key), names, plain=forward, case=case, path=path, dtype=dtype, jit=True, wide=wide
-    )
+    why = "backward is automatic, jax.vjp itself: comparing it with jax.vjp shows nothing" if layer.automatic else ""
+    point = Point(forward, layer.backward, (params, x), (state, key), names, forward, why, case, path, dtype=dtype, jit=True, wide=wide)
     if inside:
         yield point._replace(quick=True)
         return

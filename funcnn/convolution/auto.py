@@ -26,7 +26,8 @@ from operator import attrgetter
 import numpy as np
 
 from funcnn.arrays import Array, namespace
-from funcnn.convolution.algorithm import Pass, from_passes, input_gradient
+from funcnn.convolution.algorithm import Pass, from_passes
+from funcnn.convolution.algorithm import input_gradient as gradient_by
 from funcnn.convolution.fft import fft
 from funcnn.convolution.fft import forward as fft_forward
 from funcnn.convolution.fft import weight_gradient as fft_gradient
@@ -192,12 +193,12 @@ forward = _chosen(_forward_pass, _forward_shape, partial(phases, _of_blocks))
 weight_gradient = _chosen(_gradient_pass, _gradient_shape, partial(phases_gradient, _gradient_of_blocks))
 
 
-def _to_input(w: Array, dy: Array, geometry: Geometry) -> Array:
+def input_gradient(w: Array, dy: Array, geometry: Geometry) -> Array:
     """dx, by one problem of stride 1 over blocks, or by one for each remainder."""
-    return phases_input(_of_blocks, w, dy, geometry) if phases_pay(geometry) else input_gradient(forward, w, dy, geometry)
+    return phases_input(_of_blocks, w, dy, geometry) if phases_pay(geometry) else gradient_by(forward, w, dy, geometry)
 
 
-auto = from_passes("auto", forward, weight_gradient, input_pass=_to_input)
+auto = from_passes("auto", forward, weight_gradient, input_pass=input_gradient)
 
 
 def chosen(like: Array, w: Array, geometry: Geometry) -> tuple[str, ...]:

@@ -117,7 +117,8 @@ def _look(at: _Passes, layer: Layer, params: PyTree, state: PyTree, x: Any) -> t
     there, back, algorithm = _work(at, layer, params, state, x, forward, inside, outputs)
     again = isinstance(residuals, RECOMPUTE)
     back += there * again
-    name = f"recompute({layer.name})" if again else layer.name
+    name = f"automatic({layer.name})" if layer.automatic else layer.name
+    name = f"recompute({name})" if again else name
     return Summary(name, y.shape[1:], count_parameters(params), there, back, kept, algorithm, tuple(inside)), y
 
 

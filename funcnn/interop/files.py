@@ -57,7 +57,7 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         OSError: the file cannot be read.
         ModuleNotFoundError: safetensors is missing.
     """
-    with needs_extra("read_safetensors", "interop"):
+    with needs_extra("funcnn.interop.read_safetensors", "safetensors"):
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
     try:
@@ -75,7 +75,7 @@ def write_safetensors(path: str | os.PathLike, arrays: Mapping[str, Any]) -> Non
 
     Raises: as `save`.
     """
-    with needs_extra("write_safetensors", "interop"):
+    with needs_extra("funcnn.interop.write_safetensors", "safetensors"):
         from safetensors import SafetensorError
         from safetensors.numpy import save as as_bytes
     contiguous = {

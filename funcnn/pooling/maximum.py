@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnn.arguments import check_array
 from funcnn.arrays import Array, namespace, rounded, widened
-from funcnn.convolution.geometry import Padding, offsets, overlap_add, pad, tap, window
+from funcnn.convolution.geometry import Axis, Padding, offsets, overlap_add, pad, tap, window
 from funcnn.cpu import masked, stored
 from funcnn.layer import Layer, constructor, stateless
 from funcnn.pooling.windows import axes_of, check_ties
@@ -49,29 +49,15 @@ def max_pool(
     options = window("max_pool", window_size, window_size if stride is None else stride, padding, dilation, ceil_mode)
 
     def forward_first(params, x):
-        """y = max over taps k of x[tap k], as a fold that keeps the earlier of two equal entries."""
-        axes, xp = axes_of(options, x), namespace(x)
-        index = index_dtype(prod(a.window for a in axes))
-
-        def fold(padded):
-            y, winner = tap(padded, axes, (0,) * len(axes)), None  # (N, P, Q, C)
-            for i, k in enumerate(offsets(axes)):
-                seen = tap(padded, axes, k)
-                keep = (y >= seen) | (y != y)  # a NaN stays the largest, as in jnp.max
-                winner = xp.zeros(y.shape, index) if winner is None else xp.maximum(winner, (~keep).astype(index) * i)
-                y = xp.maximum(y, seen) if xp is np else xp.where(keep, y, seen)  # as in `masked`
-            return y, winner
-
-        y, winner = stored(fold, pad(x, axes, -inf))
+        """y = max over taps k of x[tap k]."""
+        y, winner = first_largest(x, axes_of(options, x))
         return y, (x[:0], winner)
 
     def backward_first(residuals, dy):
         """dx[h] = sum of dy[p] over the windows p that h has won."""
         empty, winner = residuals
-        axes = options.over(empty.shape[1:-1]).axes
         check_array("max_pool", "dy", dy, winner.shape)
-        given, taps = widened(dy), {k: i for i, k in enumerate(offsets(axes))}
-        return (), rounded(overlap_add(lambda k: masked(winner == taps[k], given), axes), dy)
+        return (), to_winners(dy, winner, options.over(empty.shape[1:-1]).axes)
 
     def forward_split(params, x):
         """y = max over taps k of x[tap k], as one maximum, whose gradient JAX shares evenly."""
@@ -100,6 +86,31 @@ def max_pool(
         return windows * (taps - 1) // 2, windows * taps // 2, ""
 
     return stateless("max_pool", *pair)._replace(work=work)
+
+
+def first_largest(x: Array, axes: Sequence[Axis]) -> tuple[Array, Array]:
+    """The largest of every window, and the number of its tap, of equal ones the first: (N, P, Q, C) both.
+
+    A fold that keeps the earlier of two equal entries.
+    """
+    xp, index = namespace(x), index_dtype(prod(a.window for a in axes))
+
+    def fold(padded):
+        y, winner = tap(padded, axes, (0,) * len(axes)), None  # (N, P, Q, C)
+        for i, k in enumerate(offsets(axes)):
+            seen = tap(padded, axes, k)
+            keep = (y >= seen) | (y != y)  # a NaN stays the largest, as in jnp.max
+            winner = xp.zeros(y.shape, index) if winner is None else xp.maximum(winner, (~keep).astype(index) * i)
+            y = xp.maximum(y, seen) if xp is np else xp.where(keep, y, seen)  # as in `masked`
+        return y, winner
+
+    return stored(fold, pad(x, axes, -inf))
+
+
+def to_winners(dy: Array, winner: Array, axes: Sequence[Axis]) -> Array:
+    """dx[h] = sum of dy[p] over the windows p that h has won: (N, H, W, C)."""
+    given, taps = widened(dy), {k: i for i, k in enumerate(offsets(axes))}
+    return rounded(overlap_add(lambda k: masked(winner == taps[k], given), axes), dy)
 
 
 def index_dtype(count: int) -> str:

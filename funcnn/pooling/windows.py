@@ -17,7 +17,7 @@ def axes_of(options: Window, x: Array) -> tuple[Axis, ...]:
     """Check x, and that every window holds some of it."""
     check_array(options.name, "x", x, ("N", *options.letters, "C"))
     axes = options.over(x.shape[1:-1]).axes
-    if not all(map(_every_window_sees, axes)):
+    if not all(map(every_window_sees, axes)):
         raise ValueError(f"{options.name}: expected windows that hold some of x, got one of nothing but padding for {axes}; pad less")
     return axes
 
@@ -29,7 +29,7 @@ def check_positions(name: str, x: Array, letters: tuple[str, ...] = ("H", "...")
         raise ValueError(f"{name}: expected x to have at least one position, got {x.shape}")
 
 
-def _every_window_sees(axis: Axis) -> bool:
+def every_window_sees(axis: Axis) -> bool:
     """Whether each window holds an input: the outputs at which a tap sees one are a range, which begins earlier for a later tap."""
     seeing = 0  # outputs from the first on
     for k in reversed(range(axis.window)):

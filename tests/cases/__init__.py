@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.cases import activations, combinators, convolution, linear, networks, normalization, pooling, resampling, stochastic
+from tests.cases import activations, combinators, convolution, interop, linear, networks, normalization, pooling, resampling, stochastic
 from tests.cases.case import Case as Case
 
-FAMILIES = (convolution, pooling, resampling, linear, activations, normalization, stochastic, combinators, networks)
+FAMILIES = (convolution, pooling, resampling, linear, activations, normalization, stochastic, combinators, networks, interop)
 CASES: dict[str, Case] = {name: case for family in FAMILIES for name, case in family.CASES.items()}
 FIRST_OF_EACH = {name.split(":")[0]: case for name, case in reversed(CASES.items())}
 
@@ -15,7 +15,7 @@ ONE_OF_A_MAKING = {  # of layers that are made in the same way
     "conv winograd4", "conv REFLECT", "conv_transpose auto", "conv_transpose phases", "max_pool", "max_pool split", "avg_pool", "lp_pool",
     "adaptive_max_pool", "global_avg_pool", "pad reflect", "upsample linear", "pixel_shuffle", "dense", "scale", "reshape", "relu",
     "prelu", "gelu", "hard_swish", "softmax", "batch_norm", "group_norm", "local_response_norm", "dropout", "serial", "parallel",
-    "repeat",
+    "repeat", "from_apply",
 }  # fmt: skip
 QUICK = [case for name, case in FIRST_OF_EACH.items() if name in ONE_OF_A_MAKING and not case.slow]
 """What goes through the laws that compile with the fast tests too."""

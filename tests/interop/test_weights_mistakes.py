@@ -225,6 +225,6 @@ def test_no_other_library_is_imported_before_it_is_needed():
 def test_it_says_which_extra_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(
-        ModuleNotFoundError, match=r"expected the extra `interop`, got no safetensors; install it, pip install 'funcnn\[interop\]'"
+        ModuleNotFoundError, match=r"expected the extra `safetensors`, got no safetensors; install it, pip install 'funcnn\[safetensors\]'"
     ):
         interop.save(tmp_path / "net.safetensors", *trees())

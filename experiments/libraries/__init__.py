@@ -1,0 +1,1 @@
+"""The benchmark's networks in other libraries of JAX, each written as its users write them."""
