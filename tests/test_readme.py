@@ -96,6 +96,29 @@ def test_the_recipes_of_a_training_run():
         assert np.isfinite(event.metrics["loss"])
 
 
+@pytest.mark.peers
+def test_the_recipes_with_other_libraries_run(tmp_path, monkeypatch):
+    """Each cell of the table `you have | you write`, in its order."""
+    import jax
+
+    linen, eqx, torch = map(pytest.importorskip, ("flax.linen", "equinox", "torch"))
+    pytest.importorskip("onnx")
+    monkeypatch.chdir(tmp_path)
+    net = fn.serial(fn.flatten, fn.dense(10))
+    params, state = net.init(jax.random.key(0), (28, 28, 1))
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    names = {"interop": fn.interop, "nn": linen, "net": net, "params": params, "state": state, "model": model}
+    names |= {"init": lambda key, in_shape: (), "apply": lambda params, x: 2 * x, "module": eqx.nn.Linear(3, 2, key=jax.random.key(0))}
+    table = re.search(r"\| you have \| you write \|\n(.*?)\n\n", README, flags=re.S)[1]
+    codes = re.findall(r"`(?:with )?([^`]+)`", "\n".join(row.split(" | ", 1)[1] for row in table.splitlines()[1:]))
+    results = {code: eval(code.rstrip(":"), names) for code in codes}
+    assert len(results) == 15
+    read, _ = next(made for code, made in results.items() if "load(" in code)
+    assert all((a == b).all() for a, b in zip(jax.tree.leaves(read), jax.tree.leaves(params), strict=True))
+    assert {path.name for path in tmp_path.iterdir()} == {"net.safetensors", "net.bin", "net.onnx"}
+    assert sum(isinstance(made, fn.Layer) for made in results.values()) == 3
+
+
 def test_the_commands_are_the_ones_that_ci_runs():
     first, second = COMMANDS[:2]
     ci = (ROOT / ".ci" / "run").read_text().splitlines()
