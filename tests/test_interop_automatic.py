@@ -137,6 +137,7 @@ def test_what_it_refuses():
 
 
 @pytest.mark.peers
+@pytest.mark.slow
 def test_a_flax_module_is_a_layer():
     linen = pytest.importorskip("flax.linen")
 
