@@ -15,7 +15,7 @@ from funcnn.convolution.algorithm import swap_channels
 from funcnn.convolution.auto import frequencies_pay, phases_pay
 from funcnn.convolution.geometry import Axis, Geometry
 from funcnn.interop.bilinear import convolve
-from funcnn.interop.primitives import explicitly_sharded, merge, split, varying_alike
+from funcnn.interop.primitives import is_for_funcnn, merge, split, varying_alike
 
 MANY_TAPS = 256
 """Taps from which a window that is not the Fourier transform's makes long programs."""
@@ -67,36 +67,31 @@ def conv_general_dilated(
     )  # fmt: skip
     out = jax.eval_shape(lambda lhs, rhs: by_lax(lhs, rhs, *options), lhs, rhs)
     numbers, rank = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers), lhs.ndim - 2
-    rows, taps, outs = numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec
     strides, spread, dilations = (
         (1,) * rank if each is None else tuple(map(index, each)) for each in (window_strides, lhs_dilation, rhs_dilation)
     )
-    known = _without_batch(lhs, rows, batch_group_count) + rhs.shape + _without_batch(out, outs, 1)
-    transposed, groups = max(spread, default=1) > 1, max(feature_group_count, batch_group_count)
-    if not (
-        rank
-        and all(isinstance(n, int) and n for n in known)
-        and lhs.shape[rows[0]] != 0
-        and jnp.issubdtype(out.dtype, jnp.floating)
-        and jnp.issubdtype(lhs.dtype, jnp.floating)
-        and out_sharding is None
-        and not explicitly_sharded(lhs, rhs)
-        and min(strides + spread + dilations) > 0
-        and not (transposed and max(strides) > 1)
+    transposed = max(spread, default=1) > 1
+    if (
+        out_sharding is not None
+        or not is_for_funcnn(lhs, rhs, out)
+        or not _sizes_known(lhs, rhs, out, numbers, batch_group_count)
+        or min(strides + spread + dilations) < 1
+        or (transposed and max(strides) > 1)
     ):
         return by_lax(lhs, rhs, *options)
 
-    sizes, windows = [lhs.shape[i] for i in rows[2:]], [rhs.shape[i] for i in taps[2:]]
+    sizes, windows = [lhs.shape[i] for i in numbers.lhs_spec[2:]], [rhs.shape[i] for i in numbers.rhs_spec[2:]]
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(sizes, [(k - 1) * d + 1 for k, d in zip(windows, dilations, strict=True)], strides, padding)
     per_axis = zip(sizes, windows, spread if transposed else strides, dilations, padding, strict=True)
+    groups = max(int(feature_group_count), int(batch_group_count))
     geometry = Geometry(tuple((_transposed if transposed else _axis)(*each) for each in per_axis), groups)
-    c, o = rhs.shape[taps[1]], rhs.shape[taps[0]]
+    o, c = (rhs.shape[i] for i in numbers.rhs_spec[:2])
     if _long(out, *((o // groups, c * groups) if transposed else (c, o)), geometry):
         return by_lax(lhs, rhs, *options)
 
-    x = jnp.transpose(lhs, (rows[0], *rows[2:], rows[1])).astype(out.dtype)
-    w = jnp.transpose(rhs, (*taps[2:], taps[1], taps[0])).astype(out.dtype)
+    x = jnp.transpose(lhs, _channels_last(numbers.lhs_spec)).astype(out.dtype)
+    w = jnp.transpose(rhs, (*numbers.rhs_spec[2:], *numbers.rhs_spec[1::-1])).astype(out.dtype)  # (KH, KW, C / G, O)
     if batch_group_count > 1:
         x = merge(jnp.moveaxis(split(x, 0, groups), 0, -2), x.ndim - 1)  # (G * N, H, W, C) as (N, H, W, G * C)
     x, w = varying_alike(x, w)
@@ -105,13 +100,21 @@ def conv_general_dilated(
         y = convolve(swap_channels(jnp.flip(w, range(rank)), groups), x, "x", geometry, precision)
     else:
         y = convolve(x, w, "y", geometry, precision)
-    order = (outs[0], *outs[2:], outs[1])
-    return jnp.transpose(y, [order.index(i) for i in range(rank + 2)])
+    order = _channels_last(numbers.out_spec)
+    return jnp.transpose(y, [order.index(i) for i in range(y.ndim)])
 
 
-def _without_batch(a: Any, spec: Sequence[int], groups: int) -> tuple[int, ...]:
-    """The sizes that must be known: the batch's where it is divided into groups."""
-    return tuple(n for i, n in enumerate(a.shape) if i != spec[0] or groups > 1)
+def _sizes_known(lhs: Array, rhs: Array, out: Any, numbers: lax.ConvDimensionNumbers, batch_groups: int) -> bool:
+    """Whether there are spatial axes and entries, and all sizes are numbers, but for a batch that is not divided into groups."""
+    batch, *rows = (lhs.shape[i] for i in numbers.lhs_spec)
+    others = (*rows, *rhs.shape, *(out.shape[i] for i in numbers.out_spec[1:]))
+    known = others if batch_groups == 1 else (batch, *others)
+    return lhs.ndim > 2 and all(isinstance(n, int) for n in known) and all(n != 0 for n in (batch, *others))
+
+
+def _channels_last(spec: Sequence[int]) -> tuple[int, ...]:
+    """Where N, H, W, C are."""
+    return spec[0], *spec[2:], spec[1]
 
 
 def _axis(size: int, window: int, stride: int, dilation: int, pads: tuple[int, int]) -> Axis:

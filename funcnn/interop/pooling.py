@@ -13,7 +13,7 @@ from jax.lax import reduce_window as by_lax
 
 from funcnn.arrays import Array, PyTree, rounded, widened
 from funcnn.convolution.geometry import Axis
-from funcnn.interop.primitives import explicitly_sharded
+from funcnn.interop.primitives import is_for_funcnn
 from funcnn.interop.windows import largest_of_windows, sum_of_windows
 from funcnn.pooling.windows import every_window_sees
 
@@ -137,12 +137,11 @@ def reduce_window(
     first, last = pooled[0], pooled[-1] + 1
     sizes, rest = operand.shape[first:last], prod(operand.shape[last:])
     if not (
-        jnp.issubdtype(operand.dtype, jnp.floating)
+        is_for_funcnn(operand)
         and between == ones
         and all(isinstance(n, int) and n for n in (*sizes, rest, *like.shape[first:last]))
         and not any(isinstance(n, int) and n == 0 for n in operand.shape)
         and prod(window) <= MANY_TAPS
-        and not explicitly_sharded(operand)
     ):
         return by_lax(operand, init_value, *options)
     each = zip(sizes, window[first:last], strides[first:last], dilations[first:last], pads[first:last], strict=True)

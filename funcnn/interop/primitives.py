@@ -12,6 +12,8 @@ from jax.interpreters import mlir
 from funcnn.arrays import Array
 from funcnn.cpu import decided
 
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
 
 def primitive(name: str, here: Callable[..., Any], elsewhere: Callable[..., Any], multiple_results: bool = False) -> Primitive:
     """The primitive that runs `here(*arrays, **options)` where a program is lowered for a CPU, and `elsewhere` on any other platform.
@@ -57,9 +59,9 @@ def varying_alike(*arrays: Array) -> list[Array]:
     return [lax.pcast(a, names, to="varying") if names else a for a, names in zip(arrays, more, strict=True)]
 
 
-def explicitly_sharded(*arrays: Array) -> bool:
-    """Whether one of them is divided over explicit axes of a mesh."""
-    return any(any(jax.typeof(a).sharding.spec) for a in arrays)
+def is_for_funcnn(*arrays: Array) -> bool:
+    """Whether all are of floating-point numbers that it knows, and none is divided over explicit axes of a mesh."""
+    return all(a.dtype in DTYPES for a in arrays) and not any(a.sharding and any(a.sharding.spec) for a in map(jax.typeof, arrays))
 
 
 def split(a: Array, axis: int, count: int) -> Array:
