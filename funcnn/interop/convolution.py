@@ -1,7 +1,7 @@
 """`jax.lax.conv_general_dilated` by funcnn's algorithms, for anybody's model. N H W C in, KH KW kernel, P Q O out, G groups."""
 
 from collections.abc import Sequence
-from math import prod
+from math import ceil, prod
 from operator import index
 from typing import Any
 
@@ -45,8 +45,8 @@ def conv_general_dilated(
 
     A call is handed to JAX's own, whole, where that is as good or all there is: numbers that are whole or complex; no spatial axes;
     arrays without entries; `lhs_dilation` and `window_strides` both above 1; sizes that are symbolic, but for the batch (`jax.export`);
-    explicit sharding, or `out_sharding`; and what would be a long program: windows of over 256 taps that are not worth a Fourier
-    transform, strides over more than 64 entries that are no multiple of the window's.
+    explicit sharding, or `out_sharding`; and what would be a long program: windows of over 256 taps, or blocks as long as the
+    stride, that are not worth a Fourier transform; strides over more than 64 entries that do not divide the window.
 
     Args:
         lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, batch_group_count,
@@ -132,6 +132,8 @@ def _transposed(size: int, window: int, stride: int, dilation: int, pads: tuple[
 
 def _long(out: Any, c: int, o: int, geometry: Geometry) -> bool:
     """Whether the program of it or of a gradient would be."""
-    if prod(a.stride for a in geometry.axes) > MANY_REMAINDERS and not phases_pay(geometry):
+    over_blocks = phases_pay(geometry)
+    if prod(a.stride for a in geometry.axes) > MANY_REMAINDERS and not over_blocks:
         return True
-    return prod(a.window for a in geometry.axes) > MANY_TAPS and not frequencies_pay(out, c, o, geometry, MANY_TAPS)
+    taps = prod(ceil(a.window / a.stride) if over_blocks else a.window for a in geometry.axes)
+    return taps > MANY_TAPS and not frequencies_pay(out, c, o, geometry, MANY_TAPS)
