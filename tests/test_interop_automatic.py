@@ -33,6 +33,7 @@ def close(got, expected, tolerance):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_a_network_around_a_function_has_the_gradient_of_jax_grad():
     x = jax.random.normal(KEY, (3, 6, 2))
     params, state = NET.init(KEY, (6, 2))
@@ -72,6 +73,7 @@ def test_numpy_stays_numpy_whatever_the_key(key):
     assert abs(y).min() > 0
 
 
+@pytest.mark.slow
 def test_the_checker_says_that_it_is_automatic_and_compares_it_with_slopes():
     report = checking.check_layer(fn.serial(fn.conv(2, (3,)), ATTENTION), (3, 2))
     assert report.ok, report
@@ -105,6 +107,7 @@ def test_it_is_named_as_the_function_and_shows_as_the_call():
     assert from_apply(attend_init, attend, name="heads").name == "heads"
 
 
+@pytest.mark.slow
 def test_a_training_by_hand_and_by_jax_grad_is_the_same():
     x, labels = jax.random.normal(KEY, (8, 6, 2)), jnp.arange(8, dtype="int32") % 2
     losses = {}
