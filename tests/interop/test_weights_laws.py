@@ -112,7 +112,7 @@ FROM["torch"], TO["torch"] = interop.params_from_torch, interop.params_to_torch
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(nets(), st.integers(0, 99))
 def test_there_and_back_for_any_network(drawn, seed):
     there_and_back(*drawn, seed)
