@@ -2,6 +2,7 @@
 
 from funcnn import _compatibility as _compatibility
 from funcnn import convolution as convolution
+from funcnn import interop as interop
 from funcnn import networks as networks
 from funcnn.shown import overview as _overview
 

@@ -1,0 +1,4 @@
+"""Doors: other people's models, weights and files; none of their libraries is imported before it is needed."""
+
+# Out
+from funcnn.interop.programs import export as export
