@@ -1,0 +1,108 @@
+"""A layer as the operations that JAX traces of it, channels last; for what the table has not, and for layers of a user's."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export as jax_export
+from jax.extend import core
+
+from funcnn.arrays import Array, PyTree
+from funcnn.cpu import cpu_tuning
+from funcnn.interop.onnx_file.graph import Graph, Value
+from funcnn.interop.onnx_file.primitives import PRIMITIVES, Run, Term, onnx_dtype, whole
+from funcnn.interop.programs import for_any_batch
+from funcnn.layer import Layer
+
+INLINED = {
+    "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
+    "custom_vjp_call_jaxpr", "custom_lin",
+}  # fmt: skip
+"""Operations that are programs."""
+
+
+def traced(layer: Layer, params: PyTree, state: PyTree, in_shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """What a layer makes of any number N of examples, shape and dtype, and its program of (*params, *state, x)."""
+    x = jax.ShapeDtypeStruct((jax_export.symbolic_shape("N")[0], *in_shape), "float32")
+
+    def run(params: PyTree, state: PyTree, x: Array) -> Array:
+        return layer.apply(params, state, x)[0]
+
+    def trace() -> Any:
+        with cpu_tuning(False):
+            return jax.jit(run).trace(params, state, x)
+
+    found = for_any_batch("to_onnx", lambda x: run(params, state, x), x, trace)
+    return found.out_info, found.jaxpr
+
+
+def by_program(g: Graph, layer: Layer, params: PyTree, state: PyTree, x: Value) -> Value:
+    """The nodes of a layer's program."""
+    x = g.channels_last(x)
+    y, program = traced(layer, params, state, x.shape)
+    given = [Term.constant(a) for a in jax.tree.leaves((params, state))]
+    n = next(size for size in program.in_avals[-1].shape[:1])
+    run = Run(g, layer.name, n)
+    (made,) = run_program(run, program.jaxpr, program.consts, [*given, Term(x.name, (n, *x.shape))])
+    return Value(whole(run, made, y.shape, y.dtype), tuple(y.shape[1:]))
+
+
+def run_program(run: Run, jaxpr: Any, constants: Sequence[Array], given: Sequence[Term]) -> list[Term]:
+    """What the program makes of the given terms, as nodes."""
+    known = dict(zip(jaxpr.constvars, map(Term.constant, constants), strict=True)) | dict(zip(jaxpr.invars, given, strict=True))
+
+    def read(v: Any) -> Term:
+        return Term.constant(np.asarray(v.val, v.aval.dtype)) if isinstance(v, core.Literal) else known[v]
+
+    for equation in _needed(jaxpr):
+        known |= dict(zip(equation.outvars, _made(run, equation, [read(v) for v in equation.invars]), strict=True))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _needed(jaxpr: Any) -> Iterator[Any]:
+    """The operations that the outputs depend on: residuals are not made."""
+    wanted, kept = {v for v in jaxpr.outvars if not isinstance(v, core.Literal)}, []
+    for equation in reversed(jaxpr.eqns):
+        if wanted & set(equation.outvars):
+            kept.append(equation)
+            wanted |= {v for v in equation.invars if not isinstance(v, core.Literal)}
+    return reversed(kept)
+
+
+def _made(run: Run, equation: Any, inputs: list[Term]) -> list[Term]:
+    """What one operation makes."""
+    name, options, outs = equation.primitive.name, equation.params, [v.aval for v in equation.outvars]
+    if name in INLINED:
+        inner = next(options[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in options)
+        return run_program(run, getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs)
+    if name == "scan":
+        return _scanned(run, options, inputs)
+    if all(t.value is not None for t in inputs) and name != "broadcast_in_dim" and all(map(_is_known, outs)):
+        arrays = [jnp.asarray(np.broadcast_to(t.value, v.aval.shape)) for t, v in zip(inputs, equation.invars, strict=True)]
+        made = equation.primitive.bind(*arrays, **options)
+        return [Term.constant(a) for a in (made if equation.primitive.multiple_results else [made])]
+    for out in outs:
+        onnx_dtype(run, name, out.dtype)
+    if name not in PRIMITIVES:
+        raise run.error(f"the operation {name!r}")
+    made = PRIMITIVES[name](run, equation, inputs)
+    return made if isinstance(made, list) else [made]
+
+
+def _is_known(aval: Any) -> bool:
+    """Whether its shape does not depend on the number of examples."""
+    return all(isinstance(size, int) for size in aval.shape)
+
+
+def _scanned(run: Run, options: Any, inputs: list[Term]) -> list[Term]:
+    """A loop of known length, over constants such as the params of `repeat`: its rounds one after the other."""
+    body, fixed, carried = options["jaxpr"], options["num_consts"], options["num_carry"]
+    consts, carry, rows = inputs[:fixed], inputs[fixed : fixed + carried], inputs[fixed + carried :]
+    unused = isinstance(body.jaxpr.outvars, list) and len(body.jaxpr.outvars) > carried
+    if any(t.value is None for t in rows):
+        raise run.error("a loop over arrays that it computes")
+    for i in range(options["length"])[:: -1 if options["reverse"] else 1]:
+        carry = run_program(run, body.jaxpr, body.consts, [*consts, *carry, *(Term.constant(t.value[i]) for t in rows)])[:carried]
+    return [*carry, *[Term("", ())] * (len(body.jaxpr.outvars) - carried)] if unused else carry
