@@ -65,41 +65,50 @@ else:
 """
 CALL = """
 import jax.export, numpy as np
-program = jax.export.deserialize(open(sys.argv[1], "rb").read())
-for x, y in zip(sys.argv[2::2], sys.argv[3::2], strict=True):
-    np.save(y, program.call(np.load(x)))
-assert not [name for name in sys.modules if name.startswith("funcnn")]
+def run(path, x):
+    return jax.export.deserialize(open(path, "rb").read()).call(x)
+ABSENT = {"funcnn"}
+"""
+ASK = """
+for path in sys.argv[1:]:
+    for n in (2, 5):
+        np.save(f"{path}.y{n}.npy", run(path, np.load(f"{path}.x{n}.npy")))
+assert not ABSENT & {name.partition(".")[0] for name in sys.modules}
 """
 
 
-def elsewhere(code, folder, path, in_shape):
-    """[(x, y)] by a fresh process without funcnn and its source: `code` reads the file and what is asked."""
-    asked = [(folder / f"x{n}.npy", folder / f"y{n}.npy") for n in (2, 5)]
-    for n, (x, _) in zip((2, 5), asked, strict=True):
-        np.save(x, examples(n, in_shape))
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    arguments = [str(p) for p in (path, *(p for pair in asked for p in pair))]
-    command = [sys.executable, "-I", "-W", "error", "-c", f"{ANYWHERE}\n{code}"]
-    done = subprocess.run([*command, *arguments], cwd=folder, env=kept, capture_output=True, text=True, timeout=300)
+def elsewhere(code, folder, files):
+    """(name, x, y) by a fresh process without funcnn and its source, of each of the files, whose examples have such shapes."""
+    for name, in_shape in files.items():
+        for n in (2, 5):
+            np.save(folder / f"{name}.x{n}.npy", examples(n, in_shape))
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    command = [sys.executable, "-I", "-W", "error", "-c", ANYWHERE + code + ASK, *files]
+    done = subprocess.run(command, cwd=folder, env=kept, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    return [(np.load(x), np.load(y)) for x, y in asked]
+    return [(name, *(np.load(folder / f"{name}.{a}{n}.npy") for a in "xy")) for name in files for n in (2, 5)]
 
 
 def test_a_process_without_funcnn_runs_the_file(tmp_path):
     net, params, state, in_shape = small()
     fn.interop.export(net, params, state, in_shape, tmp_path / "net.bin")
-    for x, y in elsewhere(CALL, tmp_path, tmp_path / "net.bin", in_shape):
+    for _, x, y in elsewhere(CALL, tmp_path, {"net.bin": in_shape}):
         assert worst(y, net.apply(*fn.to_numpy((params, state)), x)[0]) <= 1e-5
+
+
+def test_such_a_process_really_has_no_funcnn(tmp_path):
+    with pytest.raises(AssertionError, match="no funcnn here"):
+        elsewhere("import funcnn", tmp_path, {})
 
 
 @pytest.mark.slow
 def test_a_process_without_funcnn_runs_every_network(tmp_path):
+    learnt = {name: learned(case) for name, case in NETWORKS.items()}
     for name, case in NETWORKS.items():
-        params, state = learned(case)
-        path = tmp_path / f"{name.rpartition(' ')[2]}.bin"
-        fn.interop.export(case.layer, params, state, case.in_shape, path)
-        for x, y in elsewhere(CALL, tmp_path, path, case.in_shape):
-            assert worst(y, case.layer.apply(params, state, x)[0]) <= case.float32
+        fn.interop.export(case.layer, *learnt[name], case.in_shape, tmp_path / name)
+    for name, x, y in elsewhere(CALL, tmp_path, {name: case.in_shape for name, case in NETWORKS.items()}):
+        expected = NETWORKS[name].layer.apply(*fn.to_numpy((*learnt[name], x), "float64"))[0]
+        assert worst(y, expected.astype("float32")) <= NETWORKS[name].float32
 
 
 def test_the_program_is_for_every_platform_or_for_those_that_are_named():

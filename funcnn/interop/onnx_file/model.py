@@ -4,7 +4,6 @@ import os
 from functools import reduce
 from typing import Any
 
-import jax
 import numpy as np
 
 from funcnn.arrays import PyTree
@@ -32,10 +31,11 @@ def to_onnx(net: Layer, params: PyTree, state: PyTree, in_shape: tuple[int, ...]
 
     Input "x" (N, *in_shape) and output "y" are as in funcnn: float32, channels last, any number N of examples. Inside, channels come
     first, as runtimes want them. A layer is the operation that ONNX has for it. What it has none for, such as a layer of a user's, is
-    what JAX traces of it, operation by operation, which is slower: `upsample` between whole factors, adaptive pools with uneven bins,
-    `local_response_norm` over an even number of channels or other than two axes, `pad` "symmetric", `pixel_unshuffle` "CRD", and the
-    like over one or three axes. The numbers are those of funcnn to 1e-5 of the largest, where float32 has such: runtimes take e^x - 1
-    (`elu`, `selu`, `celu`) of a small x, and powers (`lp_pool`) of a huge one, with less care.
+    what JAX traces of it, operation by operation, which is slower: `upsample` by no whole factor, or linear over one or three axes,
+    `adaptive_avg_pool` and `adaptive_max_pool` with uneven bins, `local_response_norm` over an even number of channels, `pad` in the
+    mode "symmetric", `pixel_unshuffle` "CRD", and these last, like `pixel_shuffle`, over one or three axes. The numbers are those of
+    funcnn to 1e-5 of the largest, where float32 has as many digits: runtimes take e^x - 1 of a small x (`elu`, `selu`, `celu`) and the
+    powers of a huge one (`lp_pool`) with less care.
 
     Opset 20, IR 9: what onnxruntime reads from 1.17 on.
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from funcnn.interop.onnx_file.graph import Graph, Value, ints
 from funcnn.interop.onnx_file.kinds import At
 from funcnn.interop.onnx_file.windows import MODES
@@ -28,7 +30,9 @@ def transpose(g: Graph, at: At, x: Value) -> Value:
 
 def _widths(value: Any, x: Value) -> list[tuple[int, int]]:
     """(low, high) for each spatial axis."""
-    return [(int(low), int(high)) for low, high in value] if isinstance(value, tuple | list) else [(int(value), int(value))] * len(x.spatial)
+    return (
+        [(int(low), int(high)) for low, high in value] if isinstance(value, tuple | list) else [(int(value), int(value))] * len(x.spatial)
+    )
 
 
 def pad(g: Graph, at: At, x: Value) -> Value | None:
@@ -58,8 +62,11 @@ def upsample(g: Graph, at: At, x: Value) -> Value | None:
     how = "asymmetric" if nearest else "align_corners" if at.options["align_corners"] else "half_pixel"
     mode = {"mode": "nearest", "nearest_mode": "floor"} if nearest else {"mode": "linear"}
     x = g.channels_first(x)
-    axes = list(range(2, 2 + len(outs)))
-    name = g.add("Resize", x.name, "", "", ints(*outs), axes=axes, coordinate_transformation_mode=how, **mode)
+    if all(out % n == 0 for n, out in zip(x.spatial, outs, strict=True)):
+        amount = [np.asarray([1, 1, *(out // n for n, out in zip(x.spatial, outs, strict=True))], "float32")]
+    else:  # a factor that is no whole number is rounded, and so may be the size; `axes` onnxruntime turns around with the layout
+        amount = ["", g.add("Concat", g.add("Shape", x.name, start=0, end=1), ints(x.shape[-1], *outs), axis=0)]
+    name = g.add("Resize", x.name, "", *amount, coordinate_transformation_mode=how, **mode)
     return Value(name, (*outs, x.shape[-1]), True)
 
 

@@ -21,7 +21,12 @@ MODES = {"reflect": "reflect", "edge": "edge", "circular": "wrap"}
 def _of(axes: Sequence[Axis]) -> dict[str, Any]:
     """What ONNX calls a geometry."""
     pads = [*(a.low for a in axes), *(a.high for a in axes)]
-    return {"kernel_shape": [a.window for a in axes], "strides": [a.stride for a in axes], "dilations": [a.dilation for a in axes], "pads": pads}
+    return {
+        "kernel_shape": [a.window for a in axes],
+        "strides": [a.stride for a in axes],
+        "dilations": [a.dilation for a in axes],
+        "pads": pads,
+    }
 
 
 def conv(g: Graph, at: At, x: Value) -> Value:
@@ -38,13 +43,15 @@ def conv_transpose(g: Graph, at: At, x: Value) -> Value:
     o, x = at.options, g.channels_first(x)
     options = window("conv_transpose", o["kernel_size"], o["stride"], o["padding"], o["dilation"])
     more = o["output_padding"] if isinstance(o["output_padding"], tuple | list) else [o["output_padding"]] * len(options.sizes)
-    axes = options.transposed(x.spatial, more).axes
-    axes = [a._replace(stride=s, high=max(a.high, 0)) for a, s in zip(axes, options.strides, strict=True)]
-    rest = [a.size - ((n - 1) * a.stride + a.reach - a.low - a.high) for n, a in zip(x.spatial, axes, strict=True)]
+    axes, beyond = [], []
+    for n, a, stride in zip(x.spatial, options.transposed(x.spatial, more).axes, options.strides, strict=True):
+        cut = (n - 1) * stride + a.reach - a.low - a.size  # at the end; less than none are rows beyond the last window
+        axes, beyond = [*axes, a._replace(stride=stride, high=max(cut, 0))], [*beyond, max(-cut, 0)]
     w = np.moveaxis(at.params["w"], (-1, -2), (0, 1))  # (C, F / G, KH, KW)
-    bias = [at.params["b"]] if o["bias"] else []
-    y = g.add("ConvTranspose", x.name, w, *bias, group=o["groups"], output_padding=rest, **_of(axes))
-    return Value(y, (*(a.size for a in axes), o["features"]), True)
+    y = g.add("ConvTranspose", x.name, w, group=o["groups"], **_of(axes))
+    inside = (*(a.size - more for a, more in zip(axes, beyond, strict=True)), o["features"])
+    made = g.padded(Value(y, inside, True), [(0, more) for more in beyond])
+    return made.renamed(g.add("Add", made.name, g.beside(at.params["b"], made))) if o["bias"] else made
 
 
 def _axes(name: str, at: At, x: Value) -> tuple[Axis, ...]:
