@@ -1,5 +1,6 @@
 """JAX's operations that move numbers, in those of ONNX."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,22 +50,27 @@ def _concatenate(run: Run, equation: Any, inputs: list[Term]) -> Term:
 
 
 def _pad(run: Run, equation: Any, inputs: list[Term]) -> Term:
-    """Rows between the others first, as an axis of their own; then those around, and what is cut."""
-    x, fill = Term(full(run, equation, inputs), tuple(equation.invars[0].aval.shape)), inputs[1]
-    config = [tuple(map(int, each)) for each in equation.params["padding_config"]]
+    x = Term(full(run, equation, inputs), tuple(equation.invars[0].aval.shape))
+    return padded(run, x, equation.params["padding_config"], inputs[1])
+
+
+def padded(run: Run, x: Term, config: Sequence[tuple[int, int, int]], fill: Any) -> Term:
+    """Rows between the others first, as an axis of their own; then what is cut, and those around."""
+    rank, config = len(x.shape), [(int(low), int(high), int(between)) for low, high, between in config]
     for axis, (_, _, between) in enumerate(config):
         if between:
             before, n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
             apart = reshaped(run, x, (*before, n, 1, *after))
-            pads = ints(*[0] * (len(x.shape) + 1), *(between if i == axis + 1 else 0 for i in range(len(x.shape) + 1)))
-            joined = reshaped(
-                run, Term(run.add("Pad", apart, pads, fill), (*before, n, between + 1, *after)), (*before, n * (between + 1), *after)
-            )
-            x = _sliced(run, joined, {axis: (0, joined.shape[axis] - between, 1)})
+            pads = ints(*[0] * (rank + 1), *(between if i == axis + 1 else 0 for i in range(rank + 1)))
+            apart = Term(run.add("Pad", apart, pads, fill), (*before, n, between + 1, *after))
+            x = reshaped(run, apart, (*before, n * (between + 1), *after))
+            x = _sliced(run, x, {axis: (0, x.shape[axis] - between, 1)})
     cut = {axis: (max(-low, 0), x.shape[axis] - max(-high, 0), 1) for axis, (low, high, _) in enumerate(config) if low < 0 or high < 0}
-    x = _sliced(run, x, cut)
-    around = [max(low, 0) for low, _, _ in config] + [max(high, 0) for _, high, _ in config]
-    return Term(run.add("Pad", x, ints(*around), fill) if any(around) else x.name, shape_of(equation))
+    x, around = _sliced(run, x, cut), [(max(low, 0), max(high, 0)) for low, high, _ in config]
+    if not any(map(any, around)):
+        return x
+    pads = ints(*(low for low, _ in around), *(high for _, high in around))
+    return Term(run.add("Pad", x, pads, fill), tuple(n + low + high for n, (low, high) in zip(x.shape, around, strict=True)))
 
 
 def _sliced(run: Run, x: Term, at: dict[int, tuple[Any, Any, int]]) -> Term:

@@ -10,7 +10,8 @@ from funcnn.interop.onnx_file.terms import BITS, Make, Run, Term, onnx_dtype
 
 UNARY = {
     "neg": "Neg", "exp": "Exp", "log": "Log", "tanh": "Tanh", "sqrt": "Sqrt", "abs": "Abs", "sign": "Sign", "floor": "Floor",
-    "ceil": "Ceil", "logistic": "Sigmoid", "erf": "Erf", "not": "Not", "sin": "Sin", "cos": "Cos", "tan": "Tan", "asin": "Asin", "acos": "Acos",
+    "ceil": "Ceil",
+    "logistic": "Sigmoid", "erf": "Erf", "not": "Not", "sin": "Sin", "cos": "Cos", "tan": "Tan", "asin": "Asin", "acos": "Acos",
     "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "asinh": "Asinh", "acosh": "Acosh", "atanh": "Atanh",
 }  # fmt: skip
 BINARY = {

@@ -57,7 +57,7 @@ def run_program(
     known = dict(zip(jaxpr.constvars, map(run.constant, constants), strict=True)) | dict(zip(jaxpr.invars, given, strict=True))
 
     def read(v: Any) -> Term:
-        return run.constant(np.asarray(v.val, v.aval.dtype)) if isinstance(v, core.Literal) else known[v]
+        return known[v] if not isinstance(v, core.Literal) else run.constant(np.asarray(v.val, v.aval.dtype))  # pyrefly: ignore
 
     outs = [v for v, want in zip(jaxpr.outvars, wanted or [True] * len(jaxpr.outvars), strict=True) if want]
     for equation, used in _needed(jaxpr, outs):

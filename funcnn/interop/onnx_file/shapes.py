@@ -60,13 +60,14 @@ def upsample(g: Graph, at: At, x: Value) -> Value | None:
     if any(out % n for n, out in zip(x.spatial, outs, strict=True)) if nearest else len(outs) != 2:
         return None
     how = "asymmetric" if nearest else "align_corners" if at.options["align_corners"] else "half_pixel"
-    mode = {"mode": "nearest", "nearest_mode": "floor"} if nearest else {"mode": "linear"}
     x = g.channels_first(x)
     if all(out % n == 0 for n, out in zip(x.spatial, outs, strict=True)):
         amount = [np.asarray([1, 1, *(out // n for n, out in zip(x.spatial, outs, strict=True))], "float32")]
     else:  # a factor that is no whole number is rounded, and so may be the size; `axes` onnxruntime turns around with the layout
         amount = ["", g.add("Concat", g.add("Shape", x.name, start=0, end=1), ints(x.shape[-1], *outs), axis=0)]
-    name = g.add("Resize", x.name, "", *amount, coordinate_transformation_mode=how, **mode)
+    name = g.add(
+        "Resize", x.name, "", *amount, coordinate_transformation_mode=how, mode="nearest" if nearest else "linear", nearest_mode="floor"
+    )
     return Value(name, (*outs, x.shape[-1]), True)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from funcnn.interop.onnx_file.graph import ints
+from funcnn.interop.onnx_file.moves import padded
 from funcnn.interop.onnx_file.terms import Make, Run, Term, full, shape_of
 
 
@@ -59,12 +60,14 @@ def _dot(run: Run, equation: Any, inputs: list[Term]) -> Term:
 def _convolution(run: Run, equation: Any, inputs: list[Term]) -> Term:
     o = equation.params
     numbers, ranks = o["dimension_numbers"], len(o["window_strides"])
-    if o["batch_group_count"] != 1 or any(d != 1 for d in o["lhs_dilation"]):
-        raise run.error("a convolution with groups of examples, or with rows between those of its input")
+    if o["batch_group_count"] != 1:
+        raise run.error("a convolution with groups of examples")
     x, w = (run.graph.transposed(full(run, equation, inputs, i), order) for i, order in enumerate((numbers.lhs_spec, numbers.rhs_spec)))
+    config = [(low, high, dilation - 1) for (low, high), dilation in zip(o["padding"], o["lhs_dilation"], strict=True)]
     pads = [*(low for low, _ in o["padding"]), *(high for _, high in o["padding"])]
-    if min(pads, default=0) < 0:
-        raise run.error("a convolution that cuts its input")
+    if any(dilation > 1 for dilation in o["lhs_dilation"]) or min(pads, default=0) < 0:
+        seen = Term(x, tuple(equation.invars[0].aval.shape[i] for i in numbers.lhs_spec))
+        x, pads = run.name(padded(run, seen, [(0, 0, 0), (0, 0, 0), *config], np.float32(0))), [0] * len(pads)
     kernel = [equation.invars[1].aval.shape[i] for i in numbers.rhs_spec[2:]]
     y = run.add(
         "Conv", x, w, kernel_shape=kernel, strides=list(o["window_strides"]), dilations=list(o["rhs_dilation"]), pads=pads,

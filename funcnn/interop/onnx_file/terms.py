@@ -16,7 +16,7 @@ class Term(NamedTuple):
 
     name: str
     shape: tuple[Any, ...]
-    value: np.ndarray | None = None
+    value: Any = None  # a NumPy array
 
 
 class Run(NamedTuple):
@@ -63,7 +63,7 @@ def sizes_of(run: Run, shape: Sequence[Any]) -> Array | str:
     """A shape as an input: its sizes, of which some are computed from N where they depend on it."""
     if all(isinstance(size, int) for size in shape):
         return ints(*shape)
-    parts = []
+    parts: list[Any] = []
     for size in shape:
         if isinstance(size, int):
             parts.append(ints(size))

@@ -39,19 +39,21 @@ def conv(g: Graph, at: At, x: Value) -> Value:
     return Value(y, (*(a.out for a in axes), o["features"]), True)
 
 
-def conv_transpose(g: Graph, at: At, x: Value) -> Value:
+def conv_transpose(g: Graph, at: At, x: Value) -> Value | None:
     o, x = at.options, g.channels_first(x)
     options = window("conv_transpose", o["kernel_size"], o["stride"], o["padding"], o["dilation"])
     more = o["output_padding"] if isinstance(o["output_padding"], tuple | list) else [o["output_padding"]] * len(options.sizes)
     axes, beyond = [], []
     for n, a, stride in zip(x.spatial, options.transposed(x.spatial, more).axes, options.strides, strict=True):
-        cut = (n - 1) * stride + a.reach - a.low - a.size  # at the end; less than none are rows beyond the last window
+        cut = (n - 1) * stride + a.reach - a.low - a.size  # at the end; less than none: rows beyond the last window
         axes, beyond = [*axes, a._replace(stride=stride, high=max(cut, 0))], [*beyond, max(-cut, 0)]
-    w = np.moveaxis(at.params["w"], (-1, -2), (0, 1))  # (C, F / G, KH, KW)
-    y = g.add("ConvTranspose", x.name, w, group=o["groups"], **_of(axes))
     inside = (*(a.size - more for a, more in zip(axes, beyond, strict=True)), o["features"])
-    made = g.padded(Value(y, inside, True), [(0, more) for more in beyond])
-    return made.renamed(g.add("Add", made.name, g.beside(at.params["b"], made))) if o["bias"] else made
+    if min(inside) < 1:  # what is left is nothing but such rows
+        return None
+    w = np.moveaxis(at.params["w"], (-1, -2), (0, 1))  # (C, F / G, KH, KW)
+    y = Value(g.add("ConvTranspose", x.name, w, group=o["groups"], **_of(axes)), inside, True)
+    y = g.padded(y, [(0, more) for more in beyond])
+    return y.renamed(g.add("Add", y.name, g.beside(at.params["b"], y))) if o["bias"] else y
 
 
 def _axes(name: str, at: At, x: Value) -> tuple[Axis, ...]:
@@ -79,7 +81,7 @@ def avg_pool(g: Graph, at: At, x: Value) -> Value:
     if not any(a.beyond or max(a.low, a.high) >= a.window for a in axes):
         return _pooled(g, "AveragePool", x, axes, count_include_pad=int(include))
     x = g.padded(x, [(a.low, a.high) for a in axes])
-    counted = reduce(np.multiply.outer, [counts(a, include) for a in axes])  # (P, Q)
+    counted = reduce(np.multiply.outer, [np.asarray(counts(a, include)) for a in axes])  # (P, Q)
     y = _pooled(g, "AveragePool", x, [a._replace(size=a.low + a.size + a.high, low=0, high=0) for a in axes])
     share = prod(a.window for a in axes) / counted[..., None]
     return y.renamed(g.add("Mul", y.name, g.beside(share.astype("float32"), y)))
