@@ -68,7 +68,7 @@ def forward_of(name: str, i: int, layer: Layer, params: PyTree, state: PyTree, x
     """`layer.forward`, of layer i of the combinator `name`, which an error says."""
     try:
         return check_returned(layer.name, "forward", layer.forward(params, state, x, key=key, train=train))
-    except (TypeError, ValueError) as error:
+    except Exception as error:
         say_where(error, name, i, layer)
         raise
 

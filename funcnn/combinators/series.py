@@ -91,7 +91,7 @@ def _series(name: str, layers: tuple[Layer, ...], divide: Callable[..., tuple] |
             try:
                 p, s = check_returned(layer.name, "init", layer.init(jax.random.fold_in(key, i), shape))
                 shape = out_shape(layer, p, s, shape)
-            except (TypeError, ValueError) as error:
+            except Exception as error:
                 say_where(error, name, i, layer)
                 raise
             params, states = (*params, p), (*states, s)

@@ -62,7 +62,7 @@ def conv(
     check_flag("conv", "bias", bias)
     if not isinstance(algorithm, ConvAlgorithm):
         raise ValueError(f"conv: expected algorithm to be one of fn.convolution, such as fn.convolution.im2col, got {algorithm!r}")
-    options, mode, around = _options_of(kernel_size, stride, padding, dilation)
+    options, mode, around = options_of(kernel_size, stride, padding, dilation)
     spatial, seen = options.letters, "C" if groups == 1 else f"C / {groups}"
     entries = {"w": (*options.sizes, seen, features)} | ({"b": (features,)} if bias else {})
 
@@ -106,7 +106,7 @@ MODES: dict[str, Mode] = {"REFLECT": "reflect", "EDGE": "edge", "CIRCULAR": "cir
 """Padding by rows of x itself."""
 
 
-def _options_of(
+def options_of(
     kernel_size: Sequence[int], stride: int | Sequence[int], padding: Any, dilation: int | Sequence[int]
 ) -> tuple[Window, Mode, Widths]:
     """The checked options; and a mode, and the rows that it puts around x before the windows are laid, () where no mode does."""

@@ -28,3 +28,7 @@ from funcnn.interop.automatic import from_flax as from_flax
 # Layers as other people's modules
 from funcnn.interop.modules import to_equinox as to_equinox
 from funcnn.interop.modules import to_flax as to_flax
+
+# Out
+from funcnn.interop.onnx_file import to_onnx as to_onnx
+from funcnn.interop.programs import export as export

@@ -42,7 +42,7 @@ def avg_pool(
 
     def share(axes: Sequence[Axis], like: Array) -> Array:
         """1 / (the entries that each window counts): (1, P, Q, 1)."""
-        counted = reduce(lambda total, a: [t * c for t in total for c in _counts(a, count_include_pad)], axes, [1])
+        counted = reduce(lambda total, a: [t * c for t in total for c in counts(a, count_include_pad)], axes, [1])
         xp = namespace(like)
         return xp.asarray([1 / c for c in counted], like.dtype).reshape(1, *(a.out for a in axes), 1)
 
@@ -64,7 +64,7 @@ def avg_pool(
     return stateless("avg_pool", forward, backward)
 
 
-def _counts(axis: Axis, include_pad: bool) -> list[int]:
+def counts(axis: Axis, include_pad: bool) -> list[int]:
     """How many entries each window of the axis counts."""
     counted = range(-axis.low, axis.size + axis.high - axis.beyond) if include_pad else range(axis.size)
     first = [p * axis.stride - axis.low for p in range(axis.out)]

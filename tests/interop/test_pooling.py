@@ -10,8 +10,8 @@ import pytest
 from jax import export, lax
 
 from funcnn.interop import avg_pool, max_pool, reduce_window, replacing_lax, windows
+from tests.interop.test_convolution import QUICK, agree, over
 from tests.test_devices import on_eight_devices
-from tests.test_interop_convolution import QUICK, agree, over
 
 COMPUTATIONS = {"max": (-inf, lax.max), "sum": (0.0, lax.add)}
 TRANSFORMS = ["jvp", "vjp of vjp", "jvp of vjp", "vmap x", "vmap dy", "vmap x dy"]
