@@ -161,7 +161,7 @@ def mapped(run: Callable[..., Array], *arrays: Array, numbers: int = 0) -> Array
     def loop(*arrays: Array) -> Array:
         if not _traced(*arrays):
             return turns(*arrays)
-        if _differentiated(*arrays):
+        if differentiated:
             return jax.lax.map(lambda each: run(*each), arrays)
         count, like = len(arrays[0]), jax.eval_shape(run, *(a[0] for a in arrays))
         # not zeros, which XLA makes for all loops of a program before it begins: what depends on an input waits for it
@@ -170,7 +170,8 @@ def mapped(run: Callable[..., Array], *arrays: Array, numbers: int = 0) -> Array
             0, count, lambda i, done: jax.lax.dynamic_update_index_in_dim(done, run(*(a[i] for a in arrays)), i, 0), some
         )
 
-    return tuned(turns if at_least(numbers, WRITTEN_OUT) else loop, turns, *arrays)
+    differentiated = _differentiated(*arrays)  # the gradient of taking entries out one by one would add as many whole arrays
+    return tuned(turns if at_least(numbers, WRITTEN_OUT) and not differentiated else loop, turns, *arrays)
 
 
 def _traced(*arrays: Array) -> bool:
