@@ -198,6 +198,7 @@ PROGRAMS = {  # of x (N, 6, 4, 2)
     "indexed": lambda x: x[:, jnp.asarray([0, 5, 5, -1])] + x[:, 1:5] * x[:, ::-2, 1:2][:, :1] + x[:, 2, None],
     "indexed once": lambda x: jnp.take(x, 3, axis=1) + x[:, -1] + x[..., 2, :][:, :4],
     "indexed by a table": lambda x: x[:, np.asarray([[0, 1], [4, 5]])].sum(2) - jnp.take(x, np.asarray([2, 9]), 1, mode="clip"),
+    "of nothing": lambda x: jnp.concatenate([x[:, 3:3], x, jnp.repeat(x, 0, 2).reshape(x.shape[0], 0, 4, 2), x[:, np.zeros(0, int)]], 1),
     "strided": lambda x: x[:, 1::2, ::3] + x[:, 1:4, ::2] + jax.lax.slice(x, (0, 0, 0, 0), (x.shape[0], 5, 3, 2), (1, 2, 2, 1)),
     "padded": lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 0), (3, 0)), constant_values=2.5),
     "padded between": lambda x: jax.lax.pad(x, np.float32(1.5), ((0, 0, 0), (2, -1, 2), (-1, 1, 1), (0, 0, 0))),

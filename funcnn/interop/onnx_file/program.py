@@ -19,7 +19,7 @@ from funcnn.layer import Layer
 
 INLINED = {
     "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
-    "custom_vjp_call_jaxpr", "custom_lin",
+    "custom_vjp_call_jaxpr",
 }  # fmt: skip
 """Operations that are programs."""
 
@@ -93,6 +93,8 @@ def _made(run: Run, equation: Any, inputs: list[Term], used: list[bool]) -> list
         return [run.constant(a) for a in (made if equation.primitive.multiple_results else [made])]
     for out in outs:
         onnx_dtype(run, name, out.dtype)
+    if all(0 in out.shape for out in outs):  # arrays without a number are all alike
+        return [run.constant(np.zeros([size if isinstance(size, int) else 1 for size in out.shape], out.dtype)) for out in outs]
     if name not in PRIMITIVES:
         raise run.error(f"the operation {name!r}")
     made = PRIMITIVES[name](run, equation, inputs)
