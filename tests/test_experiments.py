@@ -86,7 +86,7 @@ def test_smoke(name, tmp_path, capsys, official):
 
 
 @pytest.mark.usefixtures("compiled_quickly")
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "mnist1k")) for name in AS_WRITTEN])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "lines8")) for name in AS_WRITTEN])
 def test_smoke_as_written(name, tmp_path, official):
     official(name)
     assert main([name, "--as-written", "--smoke", "--out", str(tmp_path / "run")]) == 0

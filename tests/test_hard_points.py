@@ -12,6 +12,7 @@ X = np.random.default_rng(4).standard_normal((3, 4))
 WIDE = np.linspace(1, 2, 12).reshape(3, 4)  # float64, closed over below
 
 
+@pytest.mark.slow
 def test_closing_over_wide_arrays_breaks_nothing():
     """JAX 0.9 takes such an array for the dtype of the first time; the check must neither stumble nor leave that behind."""
 

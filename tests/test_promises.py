@@ -44,7 +44,7 @@ def problem(shape=(3, 13, 16, 3)):
     return params, state, jax.random.normal(jax.random.key(1), shape), jnp.arange(shape[0]) % 10
 
 
-@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("train", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["train", "eval"])
 def test_no_compiled_convolution_pooling_or_scatter(train):
     params, state, x, labels = problem()
 

@@ -124,6 +124,7 @@ def test_epoch_and_steps_are_the_same_training():
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_manual_and_automatic_gradients_train_alike():
     manual, auto = (train(gradients=g, optimizer=optax.sgd(0.1)) for g in ("manual", "auto"))
     for a, b in zip(jax.tree.leaves(manual[0].params), jax.tree.leaves(auto[0].params), strict=True):
@@ -243,6 +244,7 @@ for a, b in zip(*map(jax.tree.leaves, results), strict=True):
     assert result.returncode == 0, result.stderr[-2000:]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64", "compiled_quickly")
 def test_microbatches_give_the_gradient_of_the_batch():
     """In an epoch and in a step: parameters and metrics are the same to rounding."""

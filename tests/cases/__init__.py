@@ -29,6 +29,6 @@ def params_of(cases, slow=lambda case: case.slow):
 each_case = pytest.mark.parametrize("case", params_of(CASES))
 TUNED = {name: case for family in (convolution, pooling, normalization, combinators, networks) for name, case in family.CASES.items()}
 """Where something may be for CPUs alone."""
-each_tuned = pytest.mark.parametrize("case", params_of(TUNED, lambda case: case not in QUICK))
+each_tuned = pytest.mark.parametrize("case", params_of(TUNED, lambda case: case not in QUICK or case in combinators.CASES.values()))
 some_quickly = pytest.mark.parametrize("case", params_of(CASES, lambda case: case not in QUICK))
 each_kind = pytest.mark.parametrize("case", params_of(FIRST_OF_EACH, lambda case: case not in QUICK))

@@ -49,6 +49,7 @@ def test_a_network_around_a_function_has_the_gradient_of_jax_grad():
     close(by_hand(params, x), jax.jit(by_grad)(params, x), 1e-5)
 
 
+@pytest.mark.slow
 def test_numpy_in_numpy_out_in_their_dtype():
     params, _ = fn.to_numpy(ATTENTION.init(KEY, (6, 2)), "float64")
     x = np.random.default_rng(0).standard_normal((3, 6, 2))
