@@ -40,13 +40,16 @@ def small():
 SOON = [FIRST_OF_EACH[name] for name in ("conv auto", "conv_transpose auto", "max_pool", "batch_norm", "parallel", "repeat", "upsample")]
 
 
-@pytest.mark.parametrize("case", params_of(CASES, lambda case: case not in SOON))
+KINDS = FIRST_OF_EACH | NETWORKS | {"parallel: multiply": CASES["parallel: multiply"]}
+
+
+@pytest.mark.parametrize("case", params_of(KINDS, lambda case: case not in SOON))
 def test_every_layer_for_any_batch_size(case):
-    """Against float64 on NumPy; through the bytes of a file, as another process reads them. Of more of a kind one size is tried."""
+    """Against float64 on NumPy; through the bytes of a file, as another process reads them."""
     params, state = learned(case)
     program = fn.interop.export(case.layer, params, state, case.in_shape)
     read = export.deserialize(program.serialize())
-    for n in SIZES if case in (*FIRST_OF_EACH.values(), *NETWORKS.values(), CASES["parallel: multiply"]) else SIZES[1:2]:
+    for n in SIZES:
         x = examples(n, case.in_shape)
         expected = case.layer.apply(*fn.to_numpy((params, state, x), "float64"))[0]
         assert worst(read.call(x), expected.astype("float32")) <= case.float32
